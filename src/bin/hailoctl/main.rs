@@ -1,0 +1,3 @@
+//! `hailoctl`: the device tool. One file a command under `commands`.
+
+fn main() {}
