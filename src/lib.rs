@@ -1,3 +1,17 @@
 //! Userspace PCIe driver for the Hailo-10H AI accelerator.
+//!
+//! The layers, top to bottom: `device` (what embedders use) over `boot` (firmware upload) over `dma`
+//! and `irq` (rings, completions, events) over [`transport`] (the seam). [`spec`] holds the hardware
+//! facts, [`model`] a software chip that stands behind the same seam as a real card.
 
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
+
+pub mod addr;
+pub mod deadline;
+pub mod error;
+pub mod mem;
+pub mod pci;
+pub mod spec;
+pub mod transport;
+
+pub use error::{Error, ErrorKind};

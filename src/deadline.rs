@@ -1,0 +1,88 @@
+//! Every wait has a deadline, and every poll of a register backs off.
+
+use std::time::{Duration, Instant};
+
+/// The moment at which a wait gives up, with the moment at which it began.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    started: Instant,
+    limit: Duration,
+}
+
+impl Deadline {
+    /// A deadline `limit` from now.
+    #[must_use]
+    pub fn after(limit: Duration) -> Self {
+        Self {
+            started: Instant::now(),
+            limit,
+        }
+    }
+
+    /// Whether the time is over.
+    #[must_use]
+    pub fn expired(&self) -> bool {
+        self.started.elapsed() >= self.limit
+    }
+
+    /// How long the wait has lasted so far.
+    #[must_use]
+    pub fn waited(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// What is left; zero when the time is over.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.limit.saturating_sub(self.started.elapsed())
+    }
+
+    /// The moment at which the wait gives up.
+    #[must_use]
+    pub fn instant(&self) -> Instant {
+        self.started + self.limit
+    }
+}
+
+/// Growing pauses between two looks at the same thing: a short spin, then sleeps from 10 us that
+/// double up to 1 ms.
+#[derive(Debug, Default)]
+pub struct Backoff {
+    step: u32,
+}
+
+impl Backoff {
+    const SPINS: u32 = 64;
+    const LONGEST: Duration = Duration::from_millis(1);
+
+    /// Waits a little, a little more with each call, never past `deadline`.
+    pub fn pause(&mut self, deadline: &Deadline) {
+        if self.step < Self::SPINS {
+            std::hint::spin_loop();
+        } else {
+            let doublings = (self.step - Self::SPINS).min(7);
+            let pause = Duration::from_micros(10 << doublings).min(Self::LONGEST);
+            std::thread::sleep(pause.min(deadline.remaining()));
+        }
+        self.step = self.step.saturating_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_of_zero_has_expired() {
+        let deadline = Deadline::after(Duration::ZERO);
+        assert!(deadline.expired());
+        assert_eq!(deadline.remaining(), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_far_deadline_has_time_left() {
+        let deadline = Deadline::after(Duration::from_secs(3600));
+        assert!(!deadline.expired());
+        assert!(deadline.remaining() > Duration::from_secs(3000));
+    }
+}

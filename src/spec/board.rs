@@ -1,0 +1,571 @@
+//! What differs from chip to chip, as data: ids, addresses, firmware layouts and their stages.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::addr::DeviceAddr;
+
+/// PCI vendor id of every device here.
+pub const VENDOR_ID: u16 = 0x1e60;
+
+/// A chip that this project knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Chip {
+    /// Hailo-10H.
+    Hailo10h,
+    /// Hailo-12L ("Mars").
+    Hailo12l,
+    /// Hailo-15L as an accelerator card.
+    Hailo15l,
+    /// Hailo-8, 8L or 8R: one PCI id for the family. Recognised, never driven.
+    Hailo8,
+}
+
+impl Chip {
+    /// The chip behind a PCI device id of vendor `1e60`.
+    ///
+    /// Source: vendor hailort-drivers v5.3.0, `linux/pcie/src/pcie.c`; v4.20.0 for the Hailo-8.
+    #[must_use]
+    pub const fn from_device_id(id: u16) -> Option<Self> {
+        match id {
+            0x45c4 => Some(Self::Hailo10h),
+            0x26a2 => Some(Self::Hailo12l),
+            0x43a2 => Some(Self::Hailo15l),
+            0x2864 => Some(Self::Hailo8),
+            _ => None,
+        }
+    }
+
+    /// PCI device id.
+    #[must_use]
+    pub const fn device_id(self) -> u16 {
+        match self {
+            Self::Hailo10h => 0x45c4,
+            Self::Hailo12l => 0x26a2,
+            Self::Hailo15l => 0x43a2,
+            Self::Hailo8 => 0x2864,
+        }
+    }
+
+    /// Name for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hailo10h => "Hailo-10H",
+            Self::Hailo12l => "Hailo-12L",
+            Self::Hailo15l => "Hailo-15L",
+            Self::Hailo8 => "Hailo-8/8L/8R",
+        }
+    }
+
+    /// Board data, for the chips that boot in SoC mode.
+    #[must_use]
+    pub const fn soc_board(self) -> Option<&'static Board> {
+        match self {
+            Self::Hailo10h => Some(&HAILO10H),
+            Self::Hailo12l => Some(&HAILO12L),
+            Self::Hailo15l | Self::Hailo8 => None,
+        }
+    }
+}
+
+impl fmt::Display for Chip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Addresses and ids of one chip in SoC mode.
+///
+/// Source: vendor hailort-drivers v5.3.0, `common/pcie_common.c` (board tables).
+#[derive(Debug)]
+pub struct Board {
+    /// The chip.
+    pub chip: Chip,
+    /// Folder of its files under a firmware root such as `/lib/firmware/hailo`.
+    pub firmware_dir: &'static str,
+    /// Magic of its firmware container.
+    pub magic: u32,
+    /// Where the container's header goes.
+    pub firmware_header: DeviceAddr,
+    /// Where the application code goes.
+    pub application_code: DeviceAddr,
+    /// Where the key certificate goes.
+    pub key_certificate: DeviceAddr,
+    /// Where the content certificate goes.
+    pub content_certificate: DeviceAddr,
+    /// Boot status word: 1 while the boot ROM waits for firmware.
+    pub boot_status: DeviceAddr,
+    /// SKU word, valid after stage 1.
+    pub sku: DeviceAddr,
+    /// PCIe config register (queue routing).
+    pub pcie_config: DeviceAddr,
+    /// Text log of the SCU, [`SCU_LOG_LEN`] bytes.
+    pub scu_log: DeviceAddr,
+    /// Doorbell, byte offset in BAR 4.
+    pub doorbell: u32,
+    layouts: &'static [(Layout, &'static [Stage])],
+}
+
+/// Bytes of the SCU log.
+///
+/// Source: vendor hailort-drivers v5.3.0, `common/pcie_common.h`.
+pub const SCU_LOG_LEN: usize = 0x1000;
+
+/// What the SCU log's first word reads while it can't be read.
+pub const SCU_LOG_UNREADABLE: u32 = u32::MAX;
+
+/// Boot status while the boot ROM waits for firmware.
+///
+/// Source: vendor hailort-drivers v5.3.0, `common/pcie_common.c`.
+#[doc(alias = "BOOT_STATUS_UNINITIALIZED")]
+pub const BOOT_STATUS_WAITING: u32 = 1;
+
+/// Bit of [`Board::pcie_config`] that opens vDMA between host and device.
+///
+/// Source: vendor hailort-drivers v5.3.0, `common/pcie_common.c`.
+pub const PCIE_CONFIG_OPEN_VDMA: u32 = 1 << 2;
+
+/// The word whose write starts a stage.
+pub const TRIGGER: u32 = 1;
+
+/// Page size of the boot transfer in bytes.
+///
+/// Source: vendor hailort-drivers v5.3.0, `common/pcie_common.h`.
+pub const BOOT_PAGE: u32 = 512;
+
+/// Descriptors used in one channel of the boot transfer; the last of the list never is.
+///
+/// Source: vendor hailort-drivers v5.3.0, `linux/pcie/src/pcie.c`.
+pub const BOOT_DESCRIPTORS: u32 = 65_535;
+
+/// Most channels that the boot transfer uses.
+///
+/// Source: vendor hailort-drivers v5.3.0, `linux/pcie/src/pcie.c`.
+pub const BOOT_CHANNELS: u32 = 16;
+
+/// A release family by what its firmware set looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+pub enum Layout {
+    /// Releases 4.20 to 4.23.
+    #[serde(rename = "4.x")]
+    V4,
+    /// Releases 5.0.0 and 5.0.1.
+    #[serde(rename = "5.0")]
+    V5_0,
+    /// Releases 5.1 and later.
+    #[serde(rename = "5.1")]
+    V5_1,
+}
+
+impl Layout {
+    /// The layout that a release of firmware uses; `None` for a release that isn't known.
+    #[must_use]
+    pub const fn of_release(major: u32, minor: u32) -> Option<Self> {
+        match (major, minor) {
+            (4, 20..=23) => Some(Self::V4),
+            (5, 0) => Some(Self::V5_0),
+            (5, 1..) => Some(Self::V5_1),
+            _ => None,
+        }
+    }
+
+    /// Name as users type it: `4.x`, `5.0`, `5.1`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::V4 => "4.x",
+            Self::V5_0 => "5.0",
+            Self::V5_1 => "5.1",
+        }
+    }
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One stage of the boot.
+#[derive(Debug)]
+pub struct Stage {
+    /// 1, 2, 3.
+    pub number: u32,
+    /// How its files travel.
+    pub transport: StageTransport,
+    /// Its files, in the order of upload.
+    pub files: &'static [StageFile],
+    /// Writing [`TRIGGER`] here starts the stage.
+    pub trigger: DeviceAddr,
+    /// Longest wait for its completion (for each of the two waits of a vDMA stage).
+    pub timeout: Duration,
+}
+
+/// How the files of a stage travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StageTransport {
+    /// Written through the 4 KiB window of BAR 4.
+    Window,
+    /// Moved by the device's own DMA.
+    Vdma,
+}
+
+/// One file of a stage.
+#[derive(Debug)]
+pub struct StageFile {
+    /// Its name in the firmware folder.
+    pub name: FileName,
+    /// Where it goes (not used for a container, whose parts have places of their own).
+    pub address: DeviceAddr,
+    /// Most bytes.
+    pub max_len: u64,
+    /// Whether the set is incomplete without it.
+    pub mandatory: bool,
+    /// How it is read.
+    pub kind: FileKind,
+}
+
+/// Name of a stage's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileName {
+    /// The same on every board.
+    Fixed(&'static str),
+    /// `u-boot-<sku>.dtb.signed`.
+    BySku,
+}
+
+/// How a stage's file is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// Bytes as they are.
+    Raw,
+    /// A firmware container, see [`super::firmware`].
+    Container,
+}
+
+impl Board {
+    /// The stages of a layout; `None` where this chip has no such release.
+    #[must_use]
+    pub fn stages(&self, layout: Layout) -> Option<&'static [Stage]> {
+        self.layouts
+            .iter()
+            .find(|(known, _)| *known == layout)
+            .map(|(_, stages)| *stages)
+    }
+
+    /// The layouts that exist for this chip.
+    pub fn layouts(&self) -> impl Iterator<Item = Layout> {
+        self.layouts.iter().map(|(layout, _)| *layout)
+    }
+
+    /// Most bytes of the key certificate before it runs into the content certificate.
+    #[must_use]
+    pub const fn key_certificate_room(&self) -> u64 {
+        self.content_certificate.0 - self.key_certificate.0
+    }
+}
+
+/// The variant of a board, as its fuses tell it after stage 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Sku {
+    /// The board has no number.
+    Default,
+    /// The board's number, 0..=63.
+    Number(u8),
+}
+
+impl Sku {
+    /// Bits of the SKU word that make the number, lowest first.
+    ///
+    /// Source: vendor hailort-drivers v5.3.0, `common/pcie_common.c` (5.0.0 alone took 1, 2, 3, 12, 13, 14).
+    pub const NUMBER_BITS: [u32; 6] = [1, 2, 3, 9, 10, 11];
+
+    /// Bit of the SKU word that says that there is a number.
+    pub const VALID_BIT: u32 = 0;
+
+    /// Reads the SKU word.
+    #[must_use]
+    pub fn from_word(word: u32) -> Self {
+        if word >> Self::VALID_BIT & 1 == 0 {
+            return Self::Default;
+        }
+        let bit = |place: u32| u8::from(word >> place & 1 != 0);
+        Self::Number(
+            (0..)
+                .zip(Self::NUMBER_BITS)
+                .map(|(n, place)| bit(place) << n)
+                .sum(),
+        )
+    }
+
+    /// Name of the board's device tree file.
+    #[must_use]
+    pub fn file_name(self) -> String {
+        format!("{SKU_FILE_PREFIX}{self}{SKU_FILE_SUFFIX}")
+    }
+
+    /// The SKU whose file has this name.
+    #[must_use]
+    pub fn from_file_name(name: &str) -> Option<Self> {
+        match name
+            .strip_prefix(SKU_FILE_PREFIX)?
+            .strip_suffix(SKU_FILE_SUFFIX)?
+        {
+            "default" => Some(Self::Default),
+            digits => {
+                let number: u8 = digits.parse().ok()?;
+                (number < 64 && number.to_string() == digits).then_some(Self::Number(number))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Sku {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+const SKU_FILE_PREFIX: &str = "u-boot-";
+const SKU_FILE_SUFFIX: &str = ".dtb.signed";
+
+/// The device tree's name in the 4.x layout.
+pub const DEVICE_TREE_V4: &str = "u-boot.dtb.signed";
+/// The customer's certificate.
+pub const CUSTOMER_CERTIFICATE: &str = "customer_certificate.bin";
+/// The SCU firmware, a container.
+pub const SCU_FIRMWARE: &str = "scu_fw.bin";
+/// The second program loader.
+pub const SPL: &str = "u-boot-spl.bin";
+/// Trusted firmware and boot loader.
+pub const TFA: &str = "u-boot-tfa.itb";
+/// Kernel image.
+pub const FIT_IMAGE: &str = "fitImage";
+/// Root file system.
+pub const FILE_SYSTEM: &str = "image-fs";
+
+/// Names of the NNC images, recognised and not yet driven.
+///
+/// Source: vendor hailort-drivers v5.3.0, `common/pcie_common.c`.
+pub const NNC_IMAGES: [&str; 2] = ["hailo15_fw.bin", "hailo15l_fw.bin"];
+
+/// Magic of the containers of NNC images and others that a person may point at by mistake.
+///
+/// Source: vendor hailort-drivers v5.3.0, `common/fw_validation.h`.
+pub const MAGICS: [(u32, &str); 3] = [
+    (0xe905_daab, "Hailo-10H/15H"),
+    (0xf947_39ab, "Hailo-15L"),
+    (0x8639_aa42, "Hailo-12L"),
+];
+
+const WINDOW_TIMEOUT: Duration = Duration::from_secs(5);
+const VDMA_TIMEOUT: Duration = Duration::from_secs(40);
+
+const fn file(name: &'static str, address: u64, max_len: u64) -> StageFile {
+    StageFile {
+        name: FileName::Fixed(name),
+        address: DeviceAddr(address),
+        max_len,
+        mandatory: true,
+        kind: FileKind::Raw,
+    }
+}
+
+const fn optional(name: &'static str, address: u64, max_len: u64) -> StageFile {
+    StageFile {
+        mandatory: false,
+        ..file(name, address, max_len)
+    }
+}
+
+const fn scu() -> StageFile {
+    StageFile {
+        kind: FileKind::Container,
+        ..file(SCU_FIRMWARE, 0x20000, 0x40000)
+    }
+}
+
+const fn device_tree(address: u64) -> StageFile {
+    StageFile {
+        name: FileName::BySku,
+        ..file("", address, 0x20000)
+    }
+}
+
+const fn window(number: u32, files: &'static [StageFile], trigger: u64) -> Stage {
+    Stage {
+        number,
+        transport: StageTransport::Window,
+        files,
+        trigger: DeviceAddr(trigger),
+        timeout: WINDOW_TIMEOUT,
+    }
+}
+
+const fn vdma(number: u32, files: &'static [StageFile], trigger: u64) -> Stage {
+    Stage {
+        number,
+        transport: StageTransport::Vdma,
+        files,
+        trigger: DeviceAddr(trigger),
+        timeout: VDMA_TIMEOUT,
+    }
+}
+
+// Stage tables. Source: vendor hailort-drivers, `common/pcie_common.c`: v5.1.0 to v5.3.0 for "5.1",
+// v5.0.0 and v5.0.1 for "5.0", v4.20.0 to v4.23.0 for "4.x".
+
+const FILES_5_1: [StageFile; 4] = [
+    file(SPL, 0x8030_0000, 0x2_c000),
+    optional(TFA, 0x8032_c000, 0x1d_4000),
+    file(FIT_IMAGE, 0x8800_0000, 0x800_0000),
+    file(FILE_SYSTEM, 0x9000_0000, 0x2000_0000),
+];
+const TRIGGER_5_1: u64 = 0x802f_f000;
+
+const FILES_5_0: [StageFile; 4] = [
+    file(SPL, 0x8500_0000, 0x100_0000),
+    // Mandatory in 5.0.0, optional from 5.0.1 on: a set without it may be complete.
+    optional(TFA, 0x8600_0000, 0x100_0000),
+    file(FIT_IMAGE, 0x8700_0000, 0x100_0000),
+    file(FILE_SYSTEM, 0x8800_0000, 0x2000_0000),
+];
+
+const FILES_4: [StageFile; 4] = [
+    file(SPL, 0x8500_0000, 0x100_0000),
+    file(TFA, 0x8600_0000, 0x100_0000),
+    file(FIT_IMAGE, 0x8700_0000, 0x100_0000),
+    file(FILE_SYSTEM, 0x8800_0000, 0x2000_0000),
+];
+const TRIGGER_OLD: u64 = 0x8400_0000;
+
+/// Hailo-10H in SoC mode.
+pub static HAILO10H: Board = Board {
+    chip: Chip::Hailo10h,
+    firmware_dir: "hailo10h",
+    magic: 0xe905_daab,
+    firmware_header: DeviceAddr(0x8_8000),
+    application_code: DeviceAddr(0x2_0000),
+    key_certificate: DeviceAddr(0x8_8018),
+    content_certificate: DeviceAddr(0x8_86a8),
+    boot_status: DeviceAddr(0x8_0000),
+    sku: DeviceAddr(0xd_effc),
+    pcie_config: DeviceAddr(0x20_09dc),
+    scu_log: DeviceAddr(0xd_f000),
+    doorbell: 0x1754,
+    layouts: &[
+        (
+            Layout::V5_1,
+            &[
+                window(
+                    1,
+                    &[file(CUSTOMER_CERTIFICATE, 0xa_0000, 0x8004), scu()],
+                    0x8_8c98,
+                ),
+                window(2, &[device_tree(0xa_8004)], 0xd_eff8),
+                vdma(3, &FILES_5_1, TRIGGER_5_1),
+            ],
+        ),
+        (
+            Layout::V5_0,
+            &[
+                window(
+                    1,
+                    &[file(CUSTOMER_CERTIFICATE, 0xa_0000, 0x8004), scu()],
+                    0x8_8c98,
+                ),
+                window(2, &[device_tree(0xa_8004)], 0xd_eff8),
+                vdma(3, &FILES_5_0, TRIGGER_OLD),
+            ],
+        ),
+        (
+            Layout::V4,
+            &[
+                window(
+                    1,
+                    &[
+                        file(CUSTOMER_CERTIFICATE, 0xa_0000, 0x8004),
+                        file(DEVICE_TREE_V4, 0xa_8004, 0x2_0000),
+                        scu(),
+                    ],
+                    0x8_8c98,
+                ),
+                vdma(2, &FILES_4, TRIGGER_OLD),
+            ],
+        ),
+    ],
+};
+
+/// Hailo-12L ("Mars") in SoC mode.
+pub static HAILO12L: Board = Board {
+    chip: Chip::Hailo12l,
+    firmware_dir: "hailo12l",
+    magic: 0x8639_aa42,
+    firmware_header: DeviceAddr(0x9_8000),
+    application_code: DeviceAddr(0x2_0000),
+    key_certificate: DeviceAddr(0x9_8018),
+    content_certificate: DeviceAddr(0x9_86a8),
+    boot_status: DeviceAddr(0x9_0000),
+    sku: DeviceAddr(0xd_effc),
+    pcie_config: DeviceAddr(0x20_09d4),
+    scu_log: DeviceAddr(0xa_7000),
+    doorbell: 0x174c,
+    layouts: &[(
+        Layout::V5_1,
+        &[
+            window(
+                1,
+                &[file(CUSTOMER_CERTIFICATE, 0x8_8000, 0x8004), scu()],
+                0x9_8d18,
+            ),
+            window(2, &[device_tree(0x8_0004)], 0xa_6ff8),
+            vdma(3, &FILES_5_1, TRIGGER_5_1),
+        ],
+    )],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sku_word_without_its_valid_bit_is_the_default() {
+        assert_eq!(Sku::from_word(0), Sku::Default);
+        assert_eq!(Sku::from_word(0xffff_fffe), Sku::Default);
+    }
+
+    #[test]
+    fn a_sku_number_is_gathered_from_its_six_bits() {
+        assert_eq!(Sku::from_word(1), Sku::Number(0));
+        assert_eq!(Sku::from_word(0b1111), Sku::Number(7));
+        assert_eq!(Sku::from_word(1 | 1 << 9), Sku::Number(8));
+        assert_eq!(Sku::from_word(u32::MAX), Sku::Number(63));
+        assert_eq!(Sku::from_word(0x0000_f1f1), Sku::Number(0));
+    }
+
+    #[test]
+    fn a_sku_names_its_file_and_the_file_its_sku() {
+        for sku in [
+            Sku::Default,
+            Sku::Number(0),
+            Sku::Number(6),
+            Sku::Number(63),
+        ] {
+            assert_eq!(Sku::from_file_name(&sku.file_name()), Some(sku));
+        }
+        for name in [
+            "u-boot.dtb.signed",
+            "u-boot-64.dtb.signed",
+            "u-boot-01.dtb.signed",
+            "u-boot-x.dtb.signed",
+        ] {
+            assert_eq!(Sku::from_file_name(name), None, "{name}");
+        }
+    }
+}

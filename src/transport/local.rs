@@ -1,0 +1,470 @@
+//! A device in this process: the endpoint trait, and the transport over it.
+//!
+//! [`Endpoint`] is what a PCI Express function is at the bus: it answers reads and writes with byte
+//! enables, and reaches its host by memory accesses and one interrupt ([`Host`]). The software chip
+//! implements it once; this transport and the vfio-user server are two hosts for it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::iova::IovaSpace;
+use super::{
+    Capabilities, Direction, Placement, Region, ResetAbility, Result, Segment, Segments, Transport,
+    TransportError, Width,
+};
+use crate::addr::Iova;
+use crate::deadline::{Backoff, Deadline};
+use crate::mem::HostMemory;
+use crate::pci::capability;
+use crate::spec::config_space::{VENDOR, capability as id, express, msi};
+use crate::spec::register::Bar;
+use crate::spec::vdma_bar::{LIST_ALIGNMENT, MAX_DESCRIPTORS};
+
+/// Which bytes of a 32-bit write count: bit n for byte n, as in a PCI Express request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteEnables(pub u8);
+
+impl ByteEnables {
+    /// All four bytes.
+    pub const ALL: Self = Self(0b1111);
+
+    /// The bits of the enabled bytes.
+    #[must_use]
+    pub fn mask(self) -> u32 {
+        (0..4)
+            .filter(|byte| self.0 >> byte & 1 != 0)
+            .map(|byte| 0xff << (8 * byte))
+            .sum()
+    }
+}
+
+/// A PCI Express function, seen from the bus.
+pub trait Endpoint: fmt::Debug + Send + Sync {
+    /// Bytes of a BAR; 0 where there is none.
+    fn bar_len(&self, bar: Bar) -> u32;
+
+    /// Reads the aligned word at `offset`, which is inside the BAR. All ones where nothing answers.
+    fn read(&self, bar: Bar, offset: u32) -> u32;
+
+    /// Writes bytes of the aligned word at `offset`, which is inside the BAR.
+    fn write(&self, bar: Bar, offset: u32, value: u32, enables: ByteEnables);
+
+    /// Reads the aligned config word at `offset`, below 4096.
+    fn config_read(&self, offset: u16) -> u32;
+
+    /// Writes bytes of the aligned config word at `offset`, below 4096.
+    fn config_write(&self, offset: u16, value: u32, enables: ByteEnables);
+
+    /// Gives the function a host to reach. Replaces the one before.
+    fn attach(&self, host: Arc<dyn Host>);
+
+    /// Takes the host away: when this returns the function no longer uses it.
+    fn detach(&self);
+
+    /// A conventional reset, as the slot's reset line does it.
+    fn reset(&self);
+}
+
+/// The function's access to its host was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no {} of {len} bytes at {address}", if *write { "write" } else { "read" })]
+pub struct DmaFault {
+    /// First address.
+    pub address: Iova,
+    /// Bytes.
+    pub len: usize,
+    /// Whether it was a write.
+    pub write: bool,
+}
+
+/// What a function can do to its host. The caller has checked that bus mastering is on.
+pub trait Host: Send + Sync {
+    /// Reads host memory.
+    ///
+    /// # Errors
+    /// The range is not mapped for reading.
+    fn read(&self, address: Iova, into: &mut [u8]) -> std::result::Result<(), DmaFault>;
+
+    /// Writes host memory.
+    ///
+    /// # Errors
+    /// The range is not mapped for writing.
+    fn write(&self, address: Iova, from: &[u8]) -> std::result::Result<(), DmaFault>;
+
+    /// Sends the interrupt message (MSI vector 0). Lost where the host did not arm it.
+    fn interrupt(&self);
+}
+
+/// How long a function may take to come back from a reset.
+///
+/// Source: PCI Express Base 3.0, section 6.6.2 (100 ms), with room for a slow machine.
+const RESET_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Addresses that the in-process host gives to its function.
+const ADDRESSES: std::ops::RangeInclusive<u64> = 0x1_0000..=0xffff_ffff_ffff;
+
+#[derive(Debug)]
+struct Mapped {
+    memory: Arc<HostMemory>,
+    direction: Direction,
+    len: u64,
+}
+
+/// The memory map and interrupt line that stand in for root complex, IOMMU and kernel.
+#[derive(Debug)]
+struct LocalHost {
+    map: RwLock<BTreeMap<u64, Mapped>>,
+    armed: AtomicBool,
+    interrupt: EventFd,
+}
+
+impl LocalHost {
+    /// Calls `copy` with memory, offset and range of the buffer for each mapping that the access touches.
+    fn each_piece(
+        &self,
+        address: Iova,
+        len: usize,
+        write: bool,
+        mut copy: impl FnMut(&HostMemory, usize, std::ops::Range<usize>) -> bool,
+    ) -> std::result::Result<(), DmaFault> {
+        let fault = DmaFault {
+            address,
+            len,
+            write,
+        };
+        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
+        let mut done = 0;
+        while done < len {
+            let at = u64::try_from(done)
+                .ok()
+                .and_then(|done| address.0.checked_add(done))
+                .ok_or(fault)?;
+            let (&start, mapped) = map.range(..=at).next_back().ok_or(fault)?;
+            let allowed = if write {
+                mapped.direction.device_writes()
+            } else {
+                mapped.direction.device_reads()
+            };
+            let inside = at - start;
+            let left = mapped
+                .len
+                .checked_sub(inside)
+                .filter(|&left| left > 0 && allowed)
+                .ok_or(fault)?;
+            let take = usize::try_from(left).unwrap_or(usize::MAX).min(len - done);
+            let offset = usize::try_from(inside).map_err(|_| fault)?;
+            if !copy(&mapped.memory, offset, done..done + take) {
+                return Err(fault);
+            }
+            done += take;
+        }
+        Ok(())
+    }
+}
+
+impl Host for LocalHost {
+    fn read(&self, address: Iova, into: &mut [u8]) -> std::result::Result<(), DmaFault> {
+        self.each_piece(address, into.len(), false, |memory, offset, range| {
+            let piece = &mut into[range];
+            let there = memory.len().saturating_sub(offset).min(piece.len());
+            let (inside, beyond) = piece.split_at_mut(there);
+            // A mapping covers whole pages; what lies behind a file's end in its last page is zero.
+            beyond.fill(0);
+            memory.read(offset, inside).is_ok()
+        })
+    }
+
+    fn write(&self, address: Iova, from: &[u8]) -> std::result::Result<(), DmaFault> {
+        self.each_piece(address, from.len(), true, |memory, offset, range| {
+            memory.write(offset, &from[range]).is_ok()
+        })
+    }
+
+    fn interrupt(&self) {
+        if self.armed.load(Ordering::Acquire)
+            && let Err(errno) = self.interrupt.write(1)
+        {
+            // The counter is full: the interrupt is pending already.
+            log::debug!("interrupt not counted: {errno}");
+        }
+    }
+}
+
+/// A device in this process, behind the same seam as a real one.
+#[derive(Debug)]
+pub struct LocalTransport {
+    name: String,
+    endpoint: Arc<dyn Endpoint>,
+    host: Arc<LocalHost>,
+    addresses: std::sync::Mutex<IovaSpace>,
+    capabilities: Capabilities,
+}
+
+impl LocalTransport {
+    /// Attaches to `endpoint` as its host.
+    ///
+    /// # Errors
+    /// No descriptor for the interrupt.
+    pub fn open(name: impl Into<String>, endpoint: Arc<dyn Endpoint>) -> Result<Self> {
+        let os = |errno: Errno| TransportError::Os {
+            action: "creating an eventfd",
+            source: errno.into(),
+        };
+        let interrupt =
+            EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
+                .map_err(os)?;
+        let host = Arc::new(LocalHost {
+            map: RwLock::default(),
+            armed: AtomicBool::new(false),
+            interrupt,
+        });
+        endpoint.attach(host.clone());
+        let capabilities = Capabilities {
+            backend: "in-process",
+            confined: true,
+            interrupt: true,
+            coherent: true,
+            one_way_mappings: true,
+            file_mappings: true,
+            longest_list: MAX_DESCRIPTORS,
+            map_granularity: crate::mem::page_size(),
+            reset: ResetAbility {
+                at_open: false,
+                on_request: true,
+            },
+        };
+        let addresses = std::sync::Mutex::new(IovaSpace::new(vec![ADDRESSES]));
+        let transport = Self {
+            name: name.into(),
+            endpoint,
+            host,
+            addresses,
+            capabilities,
+        };
+        transport.quiesce()?; // As every kernel path: bus mastering is off after open.
+        Ok(transport)
+    }
+
+    fn check(&self, bar: Bar, offset: u32) -> Result<()> {
+        let len = self.endpoint.bar_len(bar);
+        if offset.is_multiple_of(4) && offset.checked_add(4).is_some_and(|end| end <= len) {
+            return Ok(());
+        }
+        let region = match bar {
+            Bar::Config => "BAR0",
+            Bar::Vdma => "BAR2",
+            Bar::Access => "BAR4",
+        };
+        Err(TransportError::BadOffset {
+            region,
+            offset,
+            len,
+        })
+    }
+
+    /// Byte offset of a register `register` in the capability `id`.
+    fn capability(&self, id: u8, register: u16) -> Result<u16> {
+        let read = |offset| Ok::<_, TransportError>(self.endpoint.config_read(offset));
+        let found = capability::find(read, id)?;
+        found
+            .map(|offset| offset + register)
+            .ok_or(TransportError::Unsupported {
+                what: "a function without MSI or PCI Express capability",
+                backend: "in-process",
+            })
+    }
+
+    fn set_msi(&self, on: bool) -> Result<()> {
+        let control = self.capability(id::MSI, msi::CONTROL)?;
+        let found = self.config_read(control, Width::Word)?;
+        let wanted = if on {
+            found | msi::ENABLE
+        } else {
+            found & !msi::ENABLE
+        };
+        self.config_write(control, Width::Word, wanted)
+    }
+}
+
+impl Drop for LocalTransport {
+    fn drop(&mut self) {
+        self.endpoint.detach();
+    }
+}
+
+fn check_config(offset: u16, width: Width) -> Result<()> {
+    let len = crate::spec::config_space::LEN;
+    if offset.is_multiple_of(width.bytes()) && offset < len {
+        return Ok(());
+    }
+    Err(TransportError::BadOffset {
+        region: "config space",
+        offset: offset.into(),
+        len: len.into(),
+    })
+}
+
+impl Transport for LocalTransport {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn region(&self, bar: Bar) -> Region {
+        Region {
+            len: self.endpoint.bar_len(bar),
+            mapped: true,
+        }
+    }
+
+    fn read32(&self, bar: Bar, offset: u32) -> Result<u32> {
+        self.check(bar, offset)?;
+        Ok(self.endpoint.read(bar, offset))
+    }
+
+    fn write32(&self, bar: Bar, offset: u32, value: u32) -> Result<()> {
+        self.check(bar, offset)?;
+        self.endpoint.write(bar, offset, value, ByteEnables::ALL);
+        Ok(())
+    }
+
+    fn config_read(&self, offset: u16, width: Width) -> Result<u32> {
+        check_config(offset, width)?;
+        let word = self.endpoint.config_read(offset & !3);
+        let bits = 8 * u32::from(width.bytes());
+        Ok((word >> (8 * (offset & 3))) & (u32::MAX >> (32 - bits)))
+    }
+
+    fn config_write(&self, offset: u16, width: Width, value: u32) -> Result<()> {
+        check_config(offset, width)?;
+        let byte = offset & 3;
+        let enables = match width {
+            Width::Byte => ByteEnables(1 << byte),
+            Width::Word => ByteEnables(0b11 << byte),
+            Width::Long => ByteEnables::ALL,
+        };
+        self.endpoint
+            .config_write(offset & !3, value << (8 * byte), enables);
+        Ok(())
+    }
+
+    fn arm_interrupt(&self) -> Result<Option<BorrowedFd<'_>>> {
+        self.host.armed.store(true, Ordering::Release);
+        self.set_msi(true)?;
+        Ok(Some(self.host.interrupt.as_fd()))
+    }
+
+    fn disarm_interrupt(&self) -> Result<()> {
+        self.host.armed.store(false, Ordering::Release);
+        self.set_msi(false)
+    }
+
+    fn map(
+        &self,
+        memory: &Arc<HostMemory>,
+        placement: Placement,
+        direction: Direction,
+    ) -> Result<Segments> {
+        let refused = |errno| TransportError::Refused {
+            action: "mapping memory for the device".to_owned(),
+            errno,
+        };
+        if direction.device_writes() && !memory.is_writable() {
+            return Err(refused(Errno::EACCES));
+        }
+        let granularity = self.capabilities.map_granularity;
+        let bytes = memory.len().next_multiple_of(granularity);
+        let len = u64::try_from(bytes).map_err(|_| refused(Errno::EINVAL))?;
+        let alignment = match placement {
+            Placement::List => LIST_ALIGNMENT,
+            Placement::Data => u64::try_from(granularity).map_err(|_| refused(Errno::EINVAL))?,
+        };
+        let mut addresses = self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let address = addresses
+            .take(len, alignment)
+            .ok_or_else(|| refused(Errno::ENOSPC))?;
+        let mapped = Mapped {
+            memory: memory.clone(),
+            direction,
+            len,
+        };
+        self.host
+            .map
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(address.0, mapped);
+        Ok(Segments(vec![Segment {
+            address,
+            len: memory.len(),
+        }]))
+    }
+
+    fn unmap(&self, segments: &Segments) -> Result<()> {
+        let mut addresses = self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for segment in &segments.0 {
+            let removed = self
+                .host
+                .map
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&segment.address.0);
+            if removed.is_none() || !addresses.release(segment.address) {
+                let action = format!("unmapping {}", segment.address);
+                return Err(TransportError::Refused {
+                    action,
+                    errno: Errno::EINVAL,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn reset(&self) -> Result<()> {
+        let control = self.capability(id::EXPRESS, express::DEVICE_CONTROL)?;
+        let found = self.config_read(control, Width::Word)?;
+        self.config_write(control, Width::Word, found | express::START_FLR)?;
+        let deadline = Deadline::after(RESET_TIMEOUT);
+        let mut backoff = Backoff::default();
+        loop {
+            let vendor = self.config_read(VENDOR, Width::Word)?;
+            if vendor == u32::from(crate::spec::board::VENDOR_ID) {
+                return Ok(());
+            }
+            if deadline.expired() {
+                let action = "config space to answer after the function reset".to_owned();
+                return Err(TransportError::TimedOut {
+                    action,
+                    waited: deadline.waited(),
+                });
+            }
+            backoff.pause(&deadline);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_enables_select_their_bytes() {
+        assert_eq!(ByteEnables(0b0101).mask(), 0x00ff_00ff);
+        assert_eq!(ByteEnables::ALL.mask(), u32::MAX);
+    }
+}
