@@ -1,6 +1,32 @@
 //! Every wait has a deadline, and every poll of a register backs off.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+/// Tells a long operation to stop at the next good moment. Clones share the flag; setting it is
+/// async-signal-safe.
+#[derive(Clone, Debug, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// A token around a flag that somebody else sets, a signal handler for example.
+    #[must_use]
+    pub fn from_flag(flag: Arc<AtomicBool>) -> Self {
+        Self(flag)
+    }
+
+    /// Asks whoever holds the token to stop.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it was asked to stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
 
 /// The moment at which a wait gives up, with the moment at which it began.
 #[derive(Clone, Copy, Debug)]

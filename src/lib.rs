@@ -8,7 +8,9 @@
 
 pub mod addr;
 pub mod deadline;
+pub mod dma;
 pub mod error;
+pub mod irq;
 pub mod mem;
 pub mod pci;
 pub mod spec;

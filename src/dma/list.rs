@@ -1,0 +1,254 @@
+//! Descriptor lists in memory that the device reads.
+
+use std::sync::Arc;
+
+use zerocopy::FromBytes;
+
+use super::{DmaError, Mapping};
+use crate::addr::Iova;
+use crate::spec::descriptor::{
+    ADDRESS_ALIGNMENT, Descriptor, LEN, MAX_PAGE, MIN_PAGE, Status, control,
+};
+use crate::spec::vdma_bar::{LIST_ALIGNMENT, MAX_DESCRIPTORS, MIN_DESCRIPTORS};
+use crate::transport::{Direction, Placement, Segment, Sync, Transport};
+
+/// Largest descriptor page on a link whose read requests are at most `max_read_request` bytes.
+///
+/// Source: vendor hailort-drivers v5.3.0, `linux/pcie/src/pcie.c` (a hardware bug is behind it).
+#[must_use]
+pub fn page_limit(max_read_request: u32) -> u32 {
+    if max_read_request < 512 {
+        max_read_request
+    } else {
+        MAX_PAGE
+    }
+}
+
+/// A list of descriptors, 64 KiB aligned, mapped for the device.
+///
+/// Nothing is ever read back from it to learn what was programmed; only status words are read.
+#[derive(Debug)]
+pub struct DescriptorList {
+    mapping: Mapping,
+    address: Iova,
+    len: u32,
+}
+
+impl DescriptorList {
+    /// A zeroed list of `len` descriptors, 2 to 65,536. The device may write it (status words) where
+    /// `statuses` is asked for.
+    ///
+    /// # Errors
+    /// A bad length, or no memory that fits.
+    pub fn new(transport: &Arc<dyn Transport>, len: u32, statuses: bool) -> Result<Self, DmaError> {
+        if !(MIN_DESCRIPTORS..=MAX_DESCRIPTORS).contains(&len) {
+            return Err(DmaError::BadListLength(len));
+        }
+        let bytes = usize::try_from(len).map_err(|_| DmaError::BadListLength(len))? * LEN;
+        let memory = Arc::new(transport.allocate(bytes, Placement::List)?);
+        let direction = if statuses {
+            Direction::Both
+        } else {
+            Direction::ToDevice
+        };
+        let mapping = Mapping::new(transport, memory, Placement::List, direction)?;
+        let address = mapping.segments().base().unwrap_or_default();
+        if mapping.segments().0.len() != 1 || !address.is_aligned_to(LIST_ALIGNMENT) {
+            return Err(DmaError::BadListAddress(address));
+        }
+        Ok(Self {
+            mapping,
+            address,
+            len,
+        })
+    }
+
+    /// Where the device finds the list.
+    #[must_use]
+    pub fn address(&self) -> Iova {
+        self.address
+    }
+
+    /// Descriptors in the list.
+    #[must_use]
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// Never: a list has at least two descriptors.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Programs one buffer from index `first` on: `bytes` of `segments` in pages of `page` bytes, the
+    /// last one shorter where they do not divide; the last descriptor carries `last_control`. Returns
+    /// how many descriptors were written. Where the list wraps, so does the buffer.
+    ///
+    /// The caller has made sure that the device owns none of these descriptors and that they fit.
+    ///
+    /// # Errors
+    /// A segment that can't be cut into pages; the list's end in the middle where it does not wrap.
+    pub fn program(&self, buffer: &Chunk<'_>, first: u32) -> Result<u32, DmaError> {
+        let mut index = first;
+        let mut left = buffer.bytes;
+        for segment in buffer.segments {
+            let bytes = segment.len.min(left);
+            if bytes == 0 {
+                break;
+            }
+            left -= bytes;
+            // Only the end of the buffer may be shorter than a page.
+            let whole = left == 0 || bytes.is_multiple_of(to_usize(buffer.page));
+            if !whole || !segment.address.is_aligned_to(ADDRESS_ALIGNMENT) {
+                return Err(DmaError::BadSegment {
+                    address: segment.address,
+                    len: segment.len,
+                    page: buffer.page,
+                });
+            }
+            let pages = to_u32(bytes.div_ceil(to_usize(buffer.page)));
+            let to_end = (self.len - index).min(pages);
+            self.run(buffer, index, segment.address, to_end)?;
+            index += to_end;
+            if index == self.len {
+                index = 0;
+            }
+            if to_end < pages {
+                let skipped = u64::from(to_end) * u64::from(buffer.page);
+                self.run(
+                    buffer,
+                    index,
+                    Iova(segment.address.0 + skipped),
+                    pages - to_end,
+                )?;
+                index += pages - to_end;
+            }
+        }
+        let count = buffer.descriptors();
+        let last = (first + count - 1) % self.len;
+        let short = buffer.bytes - to_usize(count - 1) * to_usize(buffer.page);
+        self.amend(last, to_u32(short), buffer.last_control)?;
+        self.sync(first, count);
+        Ok(count)
+    }
+
+    /// Writes `count` full pages one after the other.
+    fn run(
+        &self,
+        buffer: &Chunk<'_>,
+        first: u32,
+        address: Iova,
+        count: u32,
+    ) -> Result<(), DmaError> {
+        let word0 = buffer.page << 8 | control::PLAIN;
+        let base = address.0 | u64::from(buffer.data_id);
+        let page = u64::from(buffer.page);
+        let record = |n: usize| {
+            // Lossless: an index of the list is below 65,536.
+            let at = base + page * (n as u64);
+            [word0, Iova(at).low(), Iova(at).high(), 0]
+        };
+        self.mapping
+            .memory()
+            .fill16(to_usize(first) * LEN, to_usize(count), record)?;
+        Ok(())
+    }
+
+    /// Sets size and control of one descriptor, whose other words stay.
+    fn amend(&self, index: u32, bytes: u32, control: u32) -> Result<(), DmaError> {
+        Ok(self
+            .mapping
+            .memory()
+            .store32(to_usize(index) * LEN, bytes << 8 | control)?)
+    }
+
+    /// The status word of descriptor `index`, for completion by memory.
+    ///
+    /// # Errors
+    /// The index is outside the list.
+    pub fn status(&self, index: u32) -> Result<Status, DmaError> {
+        Ok(Status(
+            self.mapping
+                .memory()
+                .load32(to_usize(index) * LEN + Status::OFFSET)?,
+        ))
+    }
+
+    /// Descriptor `index` as it lies in memory, for reports only.
+    ///
+    /// # Errors
+    /// The index is outside the list.
+    pub fn look(&self, index: u32) -> Result<Descriptor, DmaError> {
+        let mut bytes = [0; LEN];
+        self.mapping
+            .memory()
+            .read(to_usize(index) * LEN, &mut bytes)?;
+        Ok(Descriptor::read_from_bytes(&bytes).unwrap_or_default())
+    }
+
+    /// Makes `count` descriptors from `first` on visible where the host is not coherent.
+    fn sync(&self, first: u32, count: u32) {
+        let transport = self.mapping.transport();
+        if !transport.capabilities().coherent {
+            let to_end = (self.len - first).min(count);
+            let part = |first, count| {
+                transport.sync(
+                    self.mapping.memory(),
+                    to_usize(first) * LEN,
+                    to_usize(count) * LEN,
+                    Sync::ForDevice,
+                );
+            };
+            part(first, to_end);
+            part(0, count - to_end);
+        }
+    }
+}
+
+/// One buffer to program: see [`DescriptorList::program`].
+#[derive(Clone, Copy, Debug)]
+pub struct Chunk<'a> {
+    /// Where the bytes are, in order.
+    pub segments: &'a [Segment],
+    /// How many of them; at least 1.
+    pub bytes: usize,
+    /// Page size in bytes: a power of two from 64 to 4096.
+    pub page: u32,
+    /// Memory that the addresses are in, see [`crate::spec::descriptor::data_id`].
+    pub data_id: u32,
+    /// Control bits of the last descriptor.
+    pub last_control: u32,
+}
+
+impl Chunk<'_> {
+    /// Descriptors that the buffer takes.
+    #[must_use]
+    pub fn descriptors(&self) -> u32 {
+        to_u32(self.bytes.div_ceil(to_usize(self.page)))
+    }
+}
+
+/// Checks a page size.
+///
+/// # Errors
+/// It is no power of two from 64 to 4096.
+pub(super) fn check_page(page: u32) -> Result<(), DmaError> {
+    let good = page.is_power_of_two() && (MIN_PAGE..=MAX_PAGE).contains(&page);
+    if good {
+        Ok(())
+    } else {
+        Err(DmaError::BadPageSize(page))
+    }
+}
+
+/// Lossless on the 64-bit hosts that have PCI Express.
+pub(super) const fn to_usize(value: u32) -> usize {
+    const _: () = assert!(usize::BITS >= 32);
+    value as usize
+}
+
+/// Saturates: a count above 32 bits fits no list and is refused as too long.
+pub(super) fn to_u32(value: usize) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,163 @@
+//! A latch: a signal that comes before the wait is not lost.
+
+#[cfg(loom)]
+use loom::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::PoisonError;
+#[cfg(not(loom))]
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+use crate::deadline::Deadline;
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// The event was signalled; the latch is open again.
+    Fired,
+    /// The deadline passed first.
+    TimedOut,
+    /// The device was lost; the event stays so for good.
+    Lost,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Quiet,
+    Signalled,
+    Lost,
+}
+
+/// One cause of an interrupt.
+#[derive(Debug)]
+pub struct Event {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Default for Event {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(State::Quiet),
+            changed: Condvar::new(),
+        }
+    }
+}
+
+impl Event {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Signals the event. Signals do not add up.
+    pub fn signal(&self) {
+        let mut state = self.lock();
+        if *state == State::Quiet {
+            *state = State::Signalled;
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Wakes every waiter, now and later, with [`Waited::Lost`].
+    pub fn lose(&self) {
+        *self.lock() = State::Lost;
+        self.changed.notify_all();
+    }
+
+    /// Forgets a signal that came before; a lost event stays lost.
+    pub fn clear(&self) {
+        let mut state = self.lock();
+        if *state == State::Signalled {
+            *state = State::Quiet;
+        }
+    }
+
+    /// Waits for the signal and takes it.
+    pub fn wait(&self, deadline: &Deadline) -> Waited {
+        let mut state = self.lock();
+        loop {
+            match *state {
+                State::Signalled => {
+                    *state = State::Quiet;
+                    return Waited::Fired;
+                }
+                State::Lost => return Waited::Lost,
+                State::Quiet if deadline.expired() => return Waited::TimedOut,
+                State::Quiet => {
+                    let waited = self.changed.wait_timeout(state, deadline.remaining());
+                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_signal_before_the_wait_is_not_lost() {
+        let event = Event::default();
+        event.signal();
+        event.signal();
+        assert_eq!(event.wait(&Deadline::after(Duration::ZERO)), Waited::Fired);
+        assert_eq!(
+            event.wait(&Deadline::after(Duration::ZERO)),
+            Waited::TimedOut
+        );
+    }
+
+    #[test]
+    fn a_lost_device_wakes_every_waiter_for_good() {
+        let event = Event::default();
+        std::thread::scope(|scope| {
+            let waiters: Vec<_> = (0..3)
+                .map(|_| scope.spawn(|| event.wait(&Deadline::after(Duration::from_secs(60)))))
+                .collect();
+            event.lose();
+            for waiter in waiters {
+                assert_eq!(waiter.join().unwrap(), Waited::Lost);
+            }
+        });
+        event.signal();
+        assert_eq!(event.wait(&Deadline::after(Duration::ZERO)), Waited::Lost);
+    }
+}
+
+/// Every interleaving: `RUSTFLAGS="--cfg loom" cargo test --release --lib irq::event`.
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use loom::sync::Arc;
+    use std::time::Duration;
+
+    #[test]
+    fn a_waiter_always_sees_the_signal() {
+        loom::model(|| {
+            let event = Arc::new(Event::default());
+            let signaller = event.clone();
+            let thread = loom::thread::spawn(move || signaller.signal());
+            assert_eq!(
+                event.wait(&Deadline::after(Duration::from_secs(60))),
+                Waited::Fired
+            );
+            thread.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_waiter_always_sees_the_loss() {
+        loom::model(|| {
+            let event = Arc::new(Event::default());
+            let other = event.clone();
+            let thread = loom::thread::spawn(move || {
+                other.signal();
+                other.lose();
+            });
+            let deadline = Deadline::after(Duration::from_secs(60));
+            while event.wait(&deadline) != Waited::Lost {}
+            thread.join().unwrap();
+        });
+    }
+}

@@ -1,0 +1,7 @@
+//! Interrupts: one thread for each open device, and latched events for whoever waits.
+
+mod event;
+mod thread;
+
+pub use event::{Event, Waited};
+pub use thread::{Counts, Interrupts, IrqError};

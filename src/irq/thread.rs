@@ -1,0 +1,391 @@
+//! The thread that owns the interrupt and the status registers.
+//!
+//! One status word serves all causes, so it has one reader: it reads the causes, acknowledges exactly
+//! those, signals their events, and looks once more before it sleeps. Interrupts are a hint: while
+//! somebody waits, the thread also looks every [`LOOK_AGAIN`] by itself, so a lost interrupt costs
+//! that long and is counted, not a time-out. Without an interrupt the same loop polls.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::{Event, Waited};
+use crate::deadline::Deadline;
+use crate::spec::config_bar::{
+    DestinationEvents, InterruptMask, InterruptStatus, MASK_ALL_CAUSES, SourceEvents,
+};
+use crate::spec::vdma_bar::CHANNELS;
+use crate::transport::bars::Bars;
+use crate::transport::{Transport, TransportError};
+
+/// How often the thread looks without an interrupt while somebody waits.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// How often it polls where there is no interrupt, while somebody waits.
+const POLL_BUSY: Duration = Duration::from_micros(50);
+/// And while nobody does.
+const POLL_IDLE: Duration = Duration::from_millis(20);
+/// Most rounds of one interrupt: a status that never clears must not hold the thread for good.
+const MAX_ROUNDS: u32 = 1000;
+
+/// Why the interrupt thread could not be started or stopped working.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum IrqError {
+    /// The transport's failure.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// No thread or descriptor left.
+    #[error("starting the interrupt thread failed")]
+    Start(#[source] std::io::Error),
+}
+
+/// What the thread has seen so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// Wake-ups by the interrupt.
+    pub interrupts: u64,
+    /// Interrupts with no cause behind them.
+    pub spurious: u64,
+    /// Causes found without an interrupt.
+    pub lost: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    transport: Arc<dyn Transport>,
+    software: [Event; 8],
+    channels: [Event; CHANNELS as usize],
+    waiters: AtomicU32,
+    stop: AtomicBool,
+    wake: EventFd,
+    loss: OnceLock<String>,
+    interrupts: AtomicU64,
+    spurious: AtomicU64,
+    lost: AtomicU64,
+}
+
+/// The events of one open device. Dropping it masks the interrupts and ends the thread.
+#[derive(Debug)]
+pub struct Interrupts {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Interrupts {
+    /// Arms the interrupt, unmasks all causes, drops what was pending, and starts the thread.
+    ///
+    /// # On the device
+    /// Mask: read, OR, write. Then all ones to status, destination and source events.
+    ///
+    /// # Errors
+    /// The transport's, or the system's.
+    pub fn start(transport: &Arc<dyn Transport>) -> Result<Self, IrqError> {
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let wake = EventFd::from_value_and_flags(0, flags)
+            .map_err(|errno| IrqError::Start(errno.into()))?;
+        let shared = Arc::new(Shared {
+            transport: transport.clone(),
+            software: Default::default(),
+            channels: Default::default(),
+            waiters: AtomicU32::new(0),
+            stop: AtomicBool::new(false),
+            wake,
+            loss: OnceLock::new(),
+            interrupts: AtomicU64::new(0),
+            spurious: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+        });
+        transport.arm_interrupt()?;
+        enable(&**transport)?;
+        let for_thread = shared.clone();
+        // Linux keeps 15 characters of a thread's name: enough for a PCI address without domain.
+        let short = transport
+            .name()
+            .rsplit(['/', ':'])
+            .next()
+            .unwrap_or_default();
+        let name = format!("h10-irq-{short}");
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || for_thread.run())
+            .map_err(IrqError::Start)?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
+    }
+
+    /// Arms and unmasks again after a reset of the function, which forgot both.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn rearm(&self) -> Result<(), IrqError> {
+        self.shared.transport.arm_interrupt()?;
+        enable(&*self.shared.transport)?;
+        for event in self.shared.software.iter().chain(&self.shared.channels) {
+            event.clear();
+        }
+        Ok(())
+    }
+
+    /// Forgets earlier signals of a software cause (see [`crate::spec::control::software`]).
+    pub fn clear_software(&self, cause: u32) {
+        self.shared.software_event(cause).clear();
+    }
+
+    /// Waits for a software cause.
+    pub fn wait_software(&self, cause: u32, deadline: &Deadline) -> Waited {
+        self.wait(self.shared.software_event(cause), deadline)
+    }
+
+    /// Forgets earlier signals of a channel.
+    ///
+    /// # Panics
+    /// `channel` is above 31.
+    pub fn clear_channel(&self, channel: u32) {
+        self.shared.channel_event(channel).clear();
+    }
+
+    /// Waits for an event of a channel, 0..=31.
+    ///
+    /// # Panics
+    /// `channel` is above 31.
+    pub fn wait_channel(&self, channel: u32, deadline: &Deadline) -> Waited {
+        self.wait(self.shared.channel_event(channel), deadline)
+    }
+
+    fn wait(&self, event: &Event, deadline: &Deadline) -> Waited {
+        // The thread sleeps without end while nobody waits: the first waiter makes it look around.
+        if self.shared.waiters.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.shared.kick();
+        }
+        let waited = event.wait(deadline);
+        self.shared.waiters.fetch_sub(1, Ordering::SeqCst);
+        waited
+    }
+
+    /// Why the device was lost, once it was.
+    #[must_use]
+    pub fn loss(&self) -> Option<&str> {
+        self.shared.loss.get().map(String::as_str)
+    }
+
+    /// What the thread has seen so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            interrupts: self.shared.interrupts.load(Ordering::Relaxed),
+            spurious: self.shared.spurious.load(Ordering::Relaxed),
+            lost: self.shared.lost.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for Interrupts {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        self.shared.kick();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!(
+                "{}: the interrupt thread panicked",
+                self.shared.transport.name()
+            );
+        }
+        if self.shared.loss.get().is_none() {
+            let masked = self.shared.transport.write(InterruptMask(0));
+            if let Err(error) = masked.and_then(|()| self.shared.transport.disarm_interrupt()) {
+                log::warn!(
+                    "{}: masking interrupts: {error}",
+                    self.shared.transport.name()
+                );
+            }
+        }
+    }
+}
+
+/// Unmasks every cause, then drops what was pending.
+fn enable(transport: &dyn Transport) -> Result<(), TransportError> {
+    let mask: InterruptMask = transport.read()?;
+    transport.write(InterruptMask(mask.0 | MASK_ALL_CAUSES))?;
+    transport.write(InterruptStatus(u32::MAX))?;
+    transport.write(DestinationEvents(u32::MAX))?;
+    transport.write(SourceEvents(u32::MAX))
+}
+
+impl Shared {
+    fn software_event(&self, cause: u32) -> &Event {
+        debug_assert!(
+            cause.is_power_of_two() && cause < 0x100,
+            "one of eight causes, not {cause:#x}"
+        );
+        &self.software[usize::from(cause.trailing_zeros().to_le_bytes()[0] & 7)]
+    }
+
+    fn channel_event(&self, channel: u32) -> &Event {
+        &self.channels[usize::try_from(channel).unwrap_or(usize::MAX)]
+    }
+
+    fn kick(&self) {
+        if let Err(errno) = self.wake.write(1) {
+            // A full counter is a wake-up that is pending already.
+            log::trace!("{}: wake-up not counted: {errno}", self.transport.name());
+        }
+    }
+
+    fn run(&self) {
+        let interrupt = match self.transport.arm_interrupt() {
+            Ok(interrupt) => interrupt,
+            Err(error) => return self.lose(&error.to_string()),
+        };
+        while !self.stop.load(Ordering::SeqCst) {
+            let woken = match self.sleep(interrupt) {
+                Ok(woken) => woken,
+                Err(errno) => return self.lose(&format!("waiting for interrupts: {errno}")),
+            };
+            if woken.lost {
+                return self.lose("the kernel asks for the device back or reports an error");
+            }
+            if woken.interrupt {
+                self.interrupts.fetch_add(1, Ordering::Relaxed);
+            } else if woken.kicked {
+                continue; // Only the length of the sleep changes, or the thread ends.
+            }
+            match self.handle() {
+                Ok(0) if woken.interrupt => {
+                    self.spurious.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok(causes)
+                    if causes > 0 && !woken.interrupt && interrupt.is_some() && !woken.kicked =>
+                {
+                    self.lost.fetch_add(1, Ordering::Relaxed);
+                    log::warn!(
+                        "{}: {causes} causes pending without an interrupt",
+                        self.transport.name()
+                    );
+                }
+                Ok(_) => {}
+                Err(error) => return self.lose(&error.to_string()),
+            }
+        }
+    }
+
+    fn sleep(&self, interrupt: Option<BorrowedFd<'_>>) -> Result<Woken, Errno> {
+        let waiting = self.waiters.load(Ordering::SeqCst) > 0;
+        let pause = match (interrupt.is_some(), waiting) {
+            (true, true) => Some(LOOK_AGAIN),
+            (true, false) => None,
+            (false, true) => Some(POLL_BUSY),
+            (false, false) => Some(POLL_IDLE),
+        };
+        if let Some(pause) = pause.filter(|pause| *pause < Duration::from_millis(1)) {
+            std::thread::sleep(pause); // poll(2) counts in milliseconds.
+        }
+        let timeout = match pause {
+            None => PollTimeout::NONE,
+            Some(pause) => PollTimeout::try_from(pause).unwrap_or(PollTimeout::ZERO),
+        };
+        let wanted = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        // The wake-up's own descriptor fills the places of those that a back end lacks.
+        let kick = self.wake.as_fd();
+        let mut fds = [
+            wanted(kick),
+            wanted(interrupt.unwrap_or(kick)),
+            wanted(self.transport.lost().unwrap_or(kick)),
+        ];
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        let readable = |index: usize| fds[index].any().unwrap_or(true);
+        let kicked = readable(0);
+        if kicked {
+            drain(kick)?;
+        }
+        let interrupted = interrupt.is_some() && readable(1);
+        if let Some(fd) = interrupt.filter(|_| interrupted) {
+            drain(fd)?;
+        }
+        let lost = self.transport.lost().is_some() && readable(2);
+        Ok(Woken {
+            kicked,
+            interrupt: interrupted,
+            lost,
+        })
+    }
+
+    /// Handles what is pending and returns how many rounds found a cause.
+    fn handle(&self) -> Result<u32, TransportError> {
+        for round in 0..MAX_ROUNDS {
+            let status: InterruptStatus = self.transport.read()?;
+            if status.0 == u32::MAX {
+                // Bits 23..16 never read 1, so this is a device that is gone, or nearly.
+                self.transport.check_present()?;
+            }
+            if status.0 == 0 {
+                return Ok(round);
+            }
+            // Acknowledged before the channels are read: a new event then raises a new interrupt.
+            self.transport.write(status)?;
+            for (bit, event) in self.software.iter().enumerate() {
+                if status.software() >> bit & 1 != 0 {
+                    event.signal();
+                }
+            }
+            let mut channels = 0;
+            if status.channels_to_device() != 0 {
+                let events: SourceEvents = self.transport.read()?;
+                if events.0 != 0 {
+                    self.transport.write(events)?;
+                }
+                channels |= events.0;
+            }
+            if status.channels_from_device() != 0 {
+                let events: DestinationEvents = self.transport.read()?;
+                if events.0 != 0 {
+                    self.transport.write(events)?;
+                }
+                channels |= events.0;
+            }
+            for (bit, event) in self.channels.iter().enumerate() {
+                if channels >> bit & 1 != 0 {
+                    event.signal();
+                }
+            }
+        }
+        log::warn!(
+            "{}: interrupt status did not clear in {MAX_ROUNDS} rounds",
+            self.transport.name()
+        );
+        Ok(MAX_ROUNDS)
+    }
+
+    fn lose(&self, reason: &str) {
+        log::debug!("{}: device lost: {reason}", self.transport.name());
+        self.loss.get_or_init(|| reason.to_owned());
+        for event in self.software.iter().chain(&self.channels) {
+            event.lose();
+        }
+    }
+}
+
+struct Woken {
+    kicked: bool,
+    interrupt: bool,
+    lost: bool,
+}
+
+/// Reads an eventfd empty.
+fn drain(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    match nix::unistd::read(fd, &mut [0; 8]) {
+        Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
