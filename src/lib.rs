@@ -7,12 +7,14 @@
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod addr;
+pub mod boot;
 pub mod deadline;
 pub mod dma;
 pub mod error;
 pub mod irq;
 pub mod mem;
 pub mod pci;
+pub mod soc;
 pub mod spec;
 pub mod transport;
 

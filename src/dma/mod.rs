@@ -17,7 +17,8 @@ pub use buffer::DmaBuffer;
 pub use channel::{
     Channel, ChannelOptions, Completion, CompletionSignal, Outcome, SubmitError, TransferId,
 };
-pub use list::{DescriptorList, page_limit};
+pub(crate) use fence::before_doorbell;
+pub use list::{Chunk, DescriptorList, page_limit};
 pub use mapping::{FilePages, Mapping};
 pub use ring::{OutOfStep, Ring};
 pub use side::{Side, SideState, Stop};

@@ -1,0 +1,5 @@
+//! The running SoC: its control mailbox.
+
+mod control;
+
+pub use control::{ControlError, Mailbox};
