@@ -9,6 +9,7 @@
 pub mod addr;
 pub mod boot;
 pub mod deadline;
+pub mod device;
 pub mod dma;
 pub mod error;
 pub mod irq;
@@ -18,4 +19,5 @@ pub mod soc;
 pub mod spec;
 pub mod transport;
 
+pub use device::Device;
 pub use error::{Error, ErrorKind};
