@@ -1,0 +1,137 @@
+//! The command line: what every command understands.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, ValueEnum};
+
+use crate::commands::Command;
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0    done
+  1    failed
+  2    wrong usage
+  3    no such device
+  4    not permitted
+  5    the device timed out or is gone
+  130  interrupted
+
+Examples:
+  hailoctl scan                         what is in this machine
+  hailoctl -d sim identify              ask the software chip who it is
+  hailoctl help fw-load                 more about one command";
+
+/// Boot, examine and simulate Hailo-10H PCIe accelerators, without a kernel module.
+#[derive(Debug, Parser)]
+#[command(name = "hailoctl", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Which device: a PCI address, an index of `scan`, sim[:PROFILE] or vfio-user:SOCKET
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "HAILOCTL_DEVICE",
+        hide_env_values = true
+    )]
+    pub(crate) device: Option<String>,
+
+    /// Print results for people or for programs
+    #[arg(long, global = true, value_enum, default_value_t = Format::Human, hide_possible_values = true, value_name = "human|json")]
+    format: Format,
+
+    /// Short for --format json
+    #[arg(long, global = true)]
+    json: bool,
+
+    /// Say more: -v what happens, -vv each transfer, -vvv each register access
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    /// When to use colour; NO_COLOR is respected
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, hide_possible_values = true, value_name = "auto|always|never")]
+    pub(crate) color: Color,
+
+    /// Read sysfs, procfs and device nodes under this directory instead of /
+    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    pub(crate) sysfs_root: PathBuf,
+}
+
+impl Global {
+    /// How results are printed.
+    pub(crate) fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.format }
+    }
+}
+
+/// For whom results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Human,
+    /// For programs.
+    Json,
+}
+
+/// When output is coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example_in_its_help() {
+        fn check(command: &clap::Command) {
+            if command.has_subcommands() && command.get_name() == "hailoctl" {
+                command.get_subcommands().for_each(check);
+                return;
+            }
+            let help = command.get_after_help().map(ToString::to_string);
+            let name = command.get_name();
+            assert!(
+                help.is_some_and(|text| text.contains("Example") && text.contains("hailoctl")),
+                "{name} --help has no example"
+            );
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn json_is_short_for_its_format() {
+        let parse = |args: &[&str]| Cli::try_parse_from(args).map(|cli| cli.global.format());
+        assert_eq!(
+            parse(&["hailoctl", "scan", "--json"]).unwrap(),
+            Format::Json
+        );
+        assert_eq!(
+            parse(&["hailoctl", "--format", "json", "scan"]).unwrap(),
+            Format::Json
+        );
+        assert_eq!(parse(&["hailoctl", "scan"]).unwrap(), Format::Human);
+    }
+}

@@ -1,0 +1,24 @@
+//! The commands, one file each: its arguments and what it does.
+
+mod completions;
+
+use clap::Subcommand;
+
+use crate::args::Global;
+use crate::exit::{Exit, Result};
+use crate::output::Output;
+
+/// What the tool can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Completions(completions::Args),
+}
+
+impl Command {
+    /// Does it.
+    pub(crate) fn run(&self, _global: &Global, output: &mut Output) -> Result<Exit> {
+        match self {
+            Self::Completions(args) => completions::run(args, output),
+        }
+    }
+}
