@@ -1,3 +1,15 @@
-//! PCI as Linux shows it: functions in sysfs, their config space and link.
+//! PCI as Linux shows it: functions in sysfs, their config space, link and how to reach them.
+//!
+//! Nothing here opens a device or changes anything; all is read under one [`Root`], so that a copy
+//! of another machine's sysfs can be looked at.
 
+pub mod access;
 pub mod capability;
+pub mod list;
+mod process;
+pub mod sysfs;
+
+pub use access::{Access, AccessPath, Obstacle};
+pub use list::{FunctionInfo, Group, Link, ListError, list};
+pub use process::{Holder, Holders};
+pub use sysfs::Root;

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, ValueEnum};
 
+use hailo_vfio::pci::Root;
+
 use crate::commands::Command;
+use crate::exit::{Failure, Result};
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -70,6 +73,16 @@ impl Global {
     /// How results are printed.
     pub(crate) fn format(&self) -> Format {
         if self.json { Format::Json } else { self.format }
+    }
+
+    /// Where sysfs and procfs are read.
+    pub(crate) fn root(&self) -> Result<Root> {
+        if self.sysfs_root.is_dir() {
+            return Ok(Root::new(&self.sysfs_root));
+        }
+        let action = format!("--sysfs-root {} is no directory", self.sysfs_root.display());
+        let next = "name the directory that holds sys and proc of the machine to look at";
+        Err(Failure::usage(action, next))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The commands, one file each: its arguments and what it does.
 
 mod completions;
+mod scan;
 
 use clap::Subcommand;
 
@@ -11,13 +12,15 @@ use crate::output::Output;
 /// What the tool can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Scan(scan::Args),
     Completions(completions::Args),
 }
 
 impl Command {
     /// Does it.
-    pub(crate) fn run(&self, _global: &Global, output: &mut Output) -> Result<Exit> {
+    pub(crate) fn run(&self, global: &Global, output: &mut Output) -> Result<Exit> {
         match self {
+            Self::Scan(args) => scan::run(args, global, output),
             Self::Completions(args) => completions::run(args, output),
         }
     }
