@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 /// An address as the device puts it on the bus: an IOVA behind an IOMMU, a translated physical
 /// address without one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
+)]
 pub struct Iova(pub u64);
 
 /// An address in the device's own memory map (code RAM, DRAM, registers behind the window).

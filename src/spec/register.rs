@@ -8,7 +8,9 @@ use std::fmt;
 /// The three memory BARs of the function.
 ///
 /// Source: vendor hailort-drivers v5.3.0, `common/pcie_common.h`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Bar {
     /// BAR 0: bridge registers, interrupt status, address translation.

@@ -18,6 +18,7 @@
 pub mod bars;
 pub mod iova;
 pub mod local;
+pub mod trace;
 
 use std::fmt;
 use std::io;
@@ -101,7 +102,8 @@ pub enum TransportError {
 pub type Result<T> = std::result::Result<T, TransportError>;
 
 /// Which way data moves in a mapping, seen from the host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Direction {
     /// The device only reads.
     ToDevice,
@@ -126,7 +128,8 @@ impl Direction {
 }
 
 /// What a memory is for; decides where it must lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Placement {
     /// A descriptor list: contiguous on the bus, from a multiple of 64 KiB on.
     List,
@@ -135,7 +138,7 @@ pub enum Placement {
 }
 
 /// One run of addresses that is contiguous on the bus.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Segment {
     /// First address on the bus.
     pub address: Iova,
@@ -144,7 +147,7 @@ pub struct Segment {
 }
 
 /// A mapping made by [`Transport::map`]: where the device finds the memory, first byte first.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Segments(pub Vec<Segment>);
 
 impl Segments {
@@ -156,7 +159,7 @@ impl Segments {
 }
 
 /// How a BAR is reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Region {
     /// Bytes, as PCI reports them; 0 where the function has no such BAR.
     pub len: u32,
@@ -165,7 +168,7 @@ pub struct Region {
 }
 
 /// What resets do here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ResetAbility {
     /// Opening the device has reset it, so the firmware is gone.
     pub at_open: bool,
@@ -174,9 +177,10 @@ pub struct ResetAbility {
 }
 
 /// What a back end can and can't do, as data.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Capabilities {
     /// The back end's name: `vfio`, `sysfs`, `vfio-user`, `in-process`.
+    #[serde(skip_deserializing)]
     pub backend: &'static str,
     /// Whether an IOMMU (or what stands in its place) confines the device to what was mapped.
     pub confined: bool,
