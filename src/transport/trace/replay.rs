@@ -1,8 +1,8 @@
 //! A recording in the place of a device: answers as the device did, fails at the first deviation.
 //!
 //! Each thread must make the accesses that one thread of the recording made; whose turn it is when is
-//! the recording's order, and a thread waits for its turn. The interrupt is raised where the
-//! recording's next access is that of its interrupt thread: the one that reads the interrupt status.
+//! the recording's order, and a thread waits for its turn. The interrupt is raised where the recording
+//! goes on with a look at the interrupt status by a thread that had seen the last cause.
 
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -40,8 +40,8 @@ struct Lane {
     player: Option<ThreadId>,
     /// Its lines that are still to come, last first.
     to_come: Vec<usize>,
-    /// Whether it is the interrupt thread.
-    interrupt: bool,
+    /// Whether it waits for an interrupt: it has just armed it, or has found no cause left.
+    asleep: bool,
 }
 
 #[derive(Debug)]
@@ -202,21 +202,21 @@ impl Replay {
         }
     }
 
-    /// Goes on to the next line, and interrupts if that is an interrupt thread that sleeps.
+    /// Goes on to the next line, and interrupts if that is a look of a thread that sleeps.
     fn advance(&self, state: &mut State) {
         let lines = &self.recording.lines;
         let done = &lines[state.next];
-        state.lanes[done.thread].to_come.pop();
+        let lane = &mut state.lanes[done.thread];
+        lane.to_come.pop();
+        lane.asleep = done.access == Access::ArmInterrupt
+            || is_status(&done.access) && done.answer.value == Some(0);
         state.next += 1;
         self.moved.notify_all();
-        let Some(next) = lines.get(state.next) else {
-            return;
-        };
-        let asleep =
-            done.thread != next.thread || (is_status(&done.access) && done.answer.value == Some(0));
-        if state.armed
-            && state.lanes[next.thread].interrupt
-            && asleep
+        let due = lines
+            .get(state.next)
+            .is_some_and(|next| is_status(&next.access) && state.lanes[next.thread].asleep);
+        if due
+            && state.armed
             && let Err(errno) = self.interrupt.write(1)
         {
             log::debug!("interrupt not counted: {errno}");
@@ -254,12 +254,10 @@ fn lanes(recording: &Recording) -> Vec<Lane> {
             lanes.push(Lane {
                 player: None,
                 to_come: Vec::new(),
-                interrupt: false,
+                asleep: false,
             });
         }
-        let lane = &mut lanes[line.thread];
-        lane.to_come.push(index);
-        lane.interrupt |= is_status(&line.access);
+        lanes[line.thread].to_come.push(index);
     }
     lanes
 }

@@ -243,9 +243,10 @@ fn a_replay_names_the_first_deviation_and_stays_failed() {
     assert_eq!(replay.deviation(), Some(deviation));
 }
 
-/// A recording by hand: the main thread arms, the interrupt thread reads a cause, then nothing more.
+/// A recording by hand: the interrupt thread arms, the main thread rings, a cause, then nothing more.
 const TWO_THREADS: &str = r#"
-{"thread":0,"op":"arm_interrupt","answer":1}
+{"thread":0,"op":"enable"}
+{"thread":1,"op":"arm_interrupt","answer":1}
 {"thread":0,"op":"write","bar":"access","offset":5972,"value":8}
 {"thread":1,"op":"read","bar":"config","offset":396,"answer":268435456}
 {"thread":1,"op":"read","bar":"config","offset":396,"answer":0}
@@ -258,8 +259,9 @@ fn a_replay_interrupts_where_the_recording_has_the_interrupt_thread() {
     let replay = replay(&(header + TWO_THREADS)).with_patience(Duration::from_secs(20));
     let read = || replay.read32(Bar::Config, 0x18c).unwrap();
     std::thread::scope(|scope| {
-        let event = replay.arm_interrupt().unwrap().unwrap();
-        scope.spawn(move || {
+        replay.enable().unwrap();
+        scope.spawn(|| {
+            let event = replay.arm_interrupt().unwrap().unwrap();
             let mut fds = [PollFd::new(event, PollFlags::POLLIN)];
             assert_eq!(poll(&mut fds, PollTimeout::from(20_000_u16)), Ok(1));
             assert_eq!(read(), 0x1000_0000);
@@ -275,12 +277,11 @@ fn a_replay_interrupts_where_the_recording_has_the_interrupt_thread() {
 fn a_replay_does_not_wait_for_ever_for_another_thread() {
     let header = recorded().lines().next().unwrap().to_owned();
     let replay = replay(&(header + TWO_THREADS));
-    replay.arm_interrupt().unwrap();
-    replay.write32(Bar::Access, 0x1754, 8).unwrap();
-    replay.read32(Bar::Access, 0).unwrap_err();
+    replay.enable().unwrap();
+    replay.write32(Bar::Access, 0x1754, 8).unwrap_err();
     let deviation = replay.deviation().unwrap();
-    assert_eq!(deviation.line, 4);
-    assert_eq!(deviation.expected, "read INTERRUPT_STATUS by thread 1");
+    assert_eq!(deviation.line, 3);
+    assert_eq!(deviation.expected, "arm interrupt by thread 1");
 }
 
 #[test]
