@@ -144,12 +144,18 @@ pub const MASK_ALL_CAUSES: u32 = 0xff00_ffff;
 pub const FIRMWARE_LOADED: u32 = 0x0020_0000;
 
 /// The entry that the host may move; the others belong to the firmware.
+///
+/// Source: vendor hailort-drivers v5.3.0, `common/pcie_common.c`.
 pub const HOST_WINDOW: u32 = 0;
 
 /// The entry whose target tells whether firmware runs.
+///
+/// Source: vendor hailort-drivers v5.3.0, `common/pcie_common.c`.
 pub const FIRMWARE_WINDOW: u32 = 1;
 
 /// Bytes that one translation entry shows.
+///
+/// Source: vendor hailort-drivers v5.3.0, `common/pcie_common.c`.
 pub const WINDOW_LEN: u32 = 0x1000;
 
 /// What the host writes into [`AtrParam`] of entry `index`: enabled, 4 KiB, at `index` pages of BAR 4.

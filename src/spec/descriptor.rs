@@ -22,6 +22,8 @@ pub struct Descriptor {
 const _: () = assert!(size_of::<Descriptor>() == LEN);
 
 /// Bytes of a descriptor.
+///
+/// Source: vendor hailort-drivers v5.3.0, `common/vdma_common.h`.
 pub const LEN: usize = 16;
 
 /// Control bits of a descriptor.
@@ -58,12 +60,16 @@ pub mod data_id {
 }
 
 /// Smallest page size in bytes.
+///
+/// Source: vendor hailort-drivers v5.3.0, `common/vdma_common.h`.
 pub const MIN_PAGE: u32 = 64;
 /// Largest page size in bytes.
 ///
 /// Source: vendor hailort-drivers v5.3.0, `linux/pcie/src/pcie.c`.
 pub const MAX_PAGE: u32 = 4096;
-/// Alignment of a descriptor's address in bytes.
+/// Alignment of a descriptor's address in bytes: the data id takes the bits below.
+///
+/// Source: vendor hailort-drivers v5.3.0, `common/vdma_common.h`.
 pub const ADDRESS_ALIGNMENT: u64 = 64;
 
 const STATUS_DONE: u32 = 1 << 0;
@@ -150,6 +156,8 @@ pub struct Status(pub u32);
 
 impl Status {
     /// Byte offset of the word in the descriptor.
+    ///
+    /// Source: vendor hailort-drivers v5.3.0, `common/vdma_common.h`.
     pub const OFFSET: usize = 12;
 
     /// The status word of a page that was processed, with `remaining` bytes of it untouched.

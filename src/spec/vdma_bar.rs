@@ -14,6 +14,8 @@ pub const FIRST_FROM_DEVICE: u32 = 16;
 
 /// Sides in the BAR: register instance `2 * channel` is the source side, `2 * channel + 1` the
 /// destination side.
+///
+/// Source: vendor hailort-drivers v5.3.0, `common/vdma_common.c`.
 pub const SIDES: u32 = 2 * CHANNELS;
 
 register! {
