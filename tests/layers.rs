@@ -1,7 +1,10 @@
 //! The rules about the source itself: which layer imports which, where `unsafe` may stand, that hardware
 //! facts name their source, that modules say what they are and stay readable.
 
-#![expect(clippy::unwrap_used, reason = "a file that can't be read fails the test")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a file that can't be read fails the test"
+)]
 
 use std::collections::BTreeSet;
 use std::fs;

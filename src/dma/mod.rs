@@ -12,16 +12,18 @@ mod list;
 mod mapping;
 mod ring;
 mod side;
+mod transfer;
 
 pub use buffer::DmaBuffer;
-pub use channel::{
-    Channel, ChannelOptions, Completion, CompletionSignal, Outcome, SubmitError, TransferId,
-};
+pub use channel::Channel;
 pub(crate) use fence::before_doorbell;
 pub use list::{Chunk, DescriptorList, page_limit};
 pub use mapping::{FilePages, Mapping};
 pub use ring::{OutOfStep, Ring};
 pub use side::{Side, SideState, Stop};
+pub use transfer::{
+    ChannelOptions, Completion, CompletionSignal, Outcome, SubmitError, SubmitProblem, TransferId,
+};
 
 use crate::mem::MemoryError;
 use crate::transport::TransportError;
