@@ -3,20 +3,23 @@
 //! A [`FirmwareSet`] is validated completely before the device is touched. [`upload`] takes it
 //! through the stages, checks each stage's effect, and explains a failure with what the chip says.
 
+mod error;
+mod finding;
 mod image;
+mod inspect;
 mod layout;
+mod options;
 mod set;
 mod stages;
 mod vdma;
 mod window;
 
+pub use error::{BootError, ChannelReport, StageFailure};
+pub use finding::{FileProblem, Finding, FirmwareError, Severity};
 pub use image::{Container, ContainerError};
+pub use inspect::Inspection;
 pub use layout::{LayoutEvidence, LayoutProblem};
-pub use set::{
-    FileProblem, Finding, FirmwareError, FirmwareFile, FirmwareSet, Inspection, Severity,
-};
-pub use stages::{
-    BootContext, BootError, BootOptions, BootReport, ChannelReport, Phase, Progress, StageFailure,
-    Verify, Via, is_loaded, upload,
-};
+pub use options::{BootOptions, BootReport, Phase, Progress, Verify, Via};
+pub use set::{FirmwareFile, FirmwareSet};
+pub use stages::{BootContext, is_loaded, upload};
 pub use window::{Window, WindowError};

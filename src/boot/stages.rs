@@ -1,228 +1,24 @@
 //! The stages, one after the other: files, trigger, wait, and the effect checked.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::error::{BootError, ChannelReport, StageFailure};
+use super::options::{BootOptions, BootReport, Phase, Progress, Via};
 use super::set::{FirmwareFile, FirmwareSet};
 use super::vdma::{BootTransfer, Placed};
 use super::window::{Window, WindowError};
 use crate::addr::DeviceAddr;
-use crate::deadline::{CancelToken, Deadline};
-use crate::dma::{DmaError, SideState};
+use crate::deadline::Deadline;
 use crate::irq::{Interrupts, Waited};
 use crate::spec::board::{
-    Board, Chip, Layout, PCIE_CONFIG_OPEN_VDMA, SCU_LOG_LEN, SCU_LOG_UNREADABLE, Sku, Stage,
-    StageTransport, TRIGGER,
+    Board, PCIE_CONFIG_OPEN_VDMA, SCU_LOG_LEN, SCU_LOG_UNREADABLE, Sku, Stage, StageTransport,
+    TRIGGER,
 };
 use crate::spec::config_bar::{AtrTargetLow, FIRMWARE_LOADED, FIRMWARE_WINDOW};
 use crate::spec::control::software;
 use crate::transport::bars::Bars;
 use crate::transport::{Transport, TransportError};
-
-/// How stage 3 travels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Via {
-    /// By the device's DMA.
-    #[default]
-    Vdma,
-    /// Through the window of BAR 4, word by word: slow, for links on which DMA does not work.
-    Bars,
-}
-
-/// How much of what goes through the window is read back.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Verify {
-    /// One word a page: enough to notice a dead link.
-    #[default]
-    Probe,
-    /// Every word.
-    Full,
-}
-
-/// How to boot.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct BootOptions {
-    /// How stage 3 travels.
-    pub via: Via,
-    /// How much is read back.
-    pub verify: Verify,
-    /// How often a boot whose stage timed out is tried again, after a reset of the function.
-    pub retries: u32,
-    /// Reset and load although firmware runs already: the update of a running card.
-    pub force: bool,
-    /// Stops the boot at the next good moment; the device is then quiet and in an undefined stage.
-    pub cancel: CancelToken,
-}
-
-/// What is going on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Phase {
-    /// Files are on their way.
-    Upload,
-    /// The stage was started; its completion is awaited.
-    Wait,
-    /// The stage completed.
-    Done,
-    /// The function is reset before the next try.
-    Retry,
-    /// All stages are done; the firmware is asked for its version.
-    Handshake,
-}
-
-/// Progress of a boot, as data.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Progress {
-    /// Stage number, from 1; 0 outside of the stages.
-    pub stage: u32,
-    /// What is going on.
-    pub phase: Phase,
-    /// The file on its way; for a DMA stage, which moves its files as one, their names.
-    pub file: String,
-    /// Bytes of the stage that have arrived.
-    pub done: u64,
-    /// Bytes of the stage.
-    pub total: u64,
-}
-
-/// What a boot did.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct BootReport {
-    /// Board variant, where the layout reads it.
-    #[serde(serialize_with = "sku_text")]
-    pub sku: Option<Sku>,
-    /// Bytes uploaded.
-    pub bytes: u64,
-    /// Bytes that had to be copied before the device could fetch them.
-    pub copied: u64,
-    /// DMA channels used.
-    pub channels: usize,
-    /// How long each stage took, in order.
-    pub stages: Vec<Duration>,
-}
-
-fn sku_text<S: serde::Serializer>(sku: &Option<Sku>, serializer: S) -> Result<S::Ok, S::Error> {
-    match sku {
-        Some(sku) => serializer.collect_str(sku),
-        None => serializer.serialize_none(),
-    }
-}
-
-/// Registers of a boot channel, for an error.
-#[derive(Clone, Debug)]
-pub struct ChannelReport {
-    /// Channel number.
-    pub number: u32,
-    /// Descriptors given to it.
-    pub given: u32,
-    /// The host's side.
-    pub host: SideState,
-    /// The device's side.
-    pub device: SideState,
-}
-
-/// A stage that did not complete, and what the chip says about it.
-#[derive(Debug)]
-pub struct StageFailure {
-    /// Stage number.
-    pub stage: u32,
-    /// What did not come.
-    pub what: &'static str,
-    /// The trigger that was written.
-    pub trigger: DeviceAddr,
-    /// How long it was awaited.
-    pub waited: Duration,
-    /// Boot status word, when the first stage fails.
-    pub boot_status: Option<u32>,
-    /// The SCU's log, when a later one fails and the log can be read.
-    pub scu_log: Option<String>,
-    /// Channels of the boot transfer.
-    pub channels: Vec<ChannelReport>,
-}
-
-/// Why a boot failed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BootError {
-    /// The set is for another chip.
-    #[error("this firmware set is for the {set}, the device is a {device}")]
-    WrongChip {
-        /// What the set is for.
-        set: Chip,
-        /// What the device is.
-        device: Chip,
-    },
-    /// The set's layout does not exist for this chip.
-    #[error("layout {0} does not exist for this chip")]
-    NoSuchLayout(Layout),
-    /// The set has no device tree for this board.
-    #[error("the board is SKU {sku}, and the set has no {} (it has: {})", sku.file_name(), available.join(", "))]
-    NoSkuFile {
-        /// The board's variant.
-        sku: Sku,
-        /// Those that the set has.
-        available: Vec<String>,
-    },
-    /// Stage 3 does not fit.
-    #[error("stage 3 needs {descriptors} descriptors of {page} bytes, {most} fit")]
-    TooMany {
-        /// Descriptors needed.
-        descriptors: u64,
-        /// Page size in bytes.
-        page: u32,
-        /// Descriptors there are.
-        most: u64,
-    },
-    /// A stage did not complete in time.
-    #[error("boot stage {} did not complete", .0.stage)]
-    Stage(Box<StageFailure>),
-    /// The boot transfer did not complete in time (turned into [`Self::Stage`] on its way up).
-    #[error("the boot transfer did not complete in {waited:?}")]
-    DmaTimedOut {
-        /// How long it was awaited.
-        waited: Duration,
-        /// Registers of the channels.
-        channels: Vec<ChannelReport>,
-    },
-    /// The user stopped it.
-    #[error("stopped on request")]
-    Cancelled,
-    /// The device was lost in the middle.
-    #[error("the device was lost: {0}")]
-    Lost(String),
-    /// An access through the window failed.
-    #[error(transparent)]
-    Window(#[from] WindowError),
-    /// A list or channel failed.
-    #[error(transparent)]
-    Dma(#[from] DmaError),
-    /// The transport failed.
-    #[error(transparent)]
-    Transport(#[from] TransportError),
-}
-
-impl BootError {
-    /// Whether another try after a reset may help: a stage that did not complete.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Stage(_))
-    }
-}
-
-impl fmt::Display for StageFailure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "stage {}: no {} in {:.1} s",
-            self.stage,
-            self.what,
-            self.waited.as_secs_f64()
-        )
-    }
-}
 
 /// Whether firmware runs: the target of translation entry 1, which the boot ROM leaves at something
 /// else.

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::error::{BootError, ChannelReport};
 use super::set::FirmwareFile;
-use super::stages::{BootContext, BootError, ChannelReport};
+use super::stages::BootContext;
 use crate::addr::{DeviceAddr, Iova};
 use crate::deadline::{Backoff, CancelToken, Deadline};
 use crate::dma::{Chunk, DescriptorList, DmaError, FilePages, Side, Stop};

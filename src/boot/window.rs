@@ -1,6 +1,6 @@
 //! The 4 KiB window into device memory: address translation entry 0 and the first page of BAR 4.
 
-use super::stages::Verify;
+use super::options::Verify;
 use crate::addr::DeviceAddr;
 use crate::spec::config_bar::{
     ATR_TARGET_PARAM, AtrParam, AtrSource, AtrTargetHigh, AtrTargetLow, AtrTargetParam,
