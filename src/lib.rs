@@ -14,6 +14,7 @@ pub mod dma;
 pub mod error;
 pub mod irq;
 pub mod mem;
+pub mod model;
 pub mod pci;
 pub mod soc;
 pub mod spec;
