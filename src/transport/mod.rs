@@ -16,9 +16,13 @@
 //! [`Transport::quiesce`] (bus mastering off); unmap; drop.
 
 pub mod bars;
+pub mod fd;
+pub mod frame;
+mod function;
 pub mod iova;
 pub mod local;
 pub mod trace;
+pub mod vfio_user;
 
 use std::fmt;
 use std::io;
