@@ -50,7 +50,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "model",
-        &["spec", "mem", "transport::local", "transport::fd"],
+        &[
+            "spec",
+            "mem",
+            "transport::local",
+            "transport::fd",
+            "transport::frame",
+        ],
     ),
 ];
 

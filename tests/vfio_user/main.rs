@@ -1,0 +1,6 @@
+//! Our vfio-user client and server against each other and against hostile peers.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod board;
+mod pair;
