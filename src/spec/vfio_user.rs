@@ -7,6 +7,8 @@
 //! Source: vfio-user protocol specification 0.0 (QEMU `docs/interop/vfio-user.rst`), section
 //! "Protocol Specification", unless an item says otherwise.
 
+pub mod capabilities;
+
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -122,66 +124,7 @@ pub mod flags {
     pub const ERROR: u32 = 1 << 5;
 }
 
-/// What every message begins with.
-///
-/// Source: specification, "Header".
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    FromBytes,
-    IntoBytes,
-    KnownLayout,
-    Immutable,
-    Unaligned,
-)]
-#[repr(C)]
-pub struct Header {
-    /// Chosen by the sender of the command, repeated in the reply.
-    pub id: U16,
-    /// [`Command`].
-    pub command: U16,
-    /// Bytes of the message, this header included.
-    pub size: U32,
-    /// See [`flags`].
-    pub flags: U32,
-    /// In a reply with [`flags::ERROR`]: an errno value, or 0.
-    pub error: U32,
-}
-
-impl Header {
-    /// Bytes of a header.
-    pub const LEN: usize = size_of::<Self>();
-
-    /// Whether this is the reply to a command.
-    #[must_use]
-    pub fn is_reply(&self) -> bool {
-        self.flags.get() & flags::TYPE_MASK == flags::REPLY
-    }
-
-    /// Whether this is a command.
-    #[must_use]
-    pub fn is_command(&self) -> bool {
-        self.flags.get() & flags::TYPE_MASK == flags::COMMAND
-    }
-
-    /// Whether the sender of this command wants no reply.
-    #[must_use]
-    pub fn no_reply(&self) -> bool {
-        self.flags.get() & flags::NO_REPLY != 0
-    }
-
-    /// Whether this reply reports an error.
-    #[must_use]
-    pub fn is_error(&self) -> bool {
-        self.flags.get() & flags::ERROR != 0
-    }
-}
-
-macro_rules! payload {
+macro_rules! structures {
     ($( $(#[$meta:meta])* $name:ident [$size:literal] { $( $(#[$fmeta:meta])* $field:ident: $ty:ty ),* $(,)? } )*) => {$(
         $(#[$meta])*
         #[derive(
@@ -201,7 +144,23 @@ macro_rules! payload {
     )*};
 }
 
-payload! {
+structures! {
+    /// What every message begins with.
+    ///
+    /// Source: specification, "Header".
+    Header [16] {
+        /// Chosen by the sender of the command, repeated in the reply.
+        id: U16,
+        /// [`Command`].
+        command: U16,
+        /// Bytes of the message, this header included.
+        size: U32,
+        /// See [`flags`].
+        flags: U32,
+        /// In a reply with [`flags::ERROR`]: an errno value, or 0.
+        error: U32,
+    }
+
     /// [`Command::Version`], both ways; capabilities follow as JSON with a NUL behind it.
     ///
     /// Source: specification, "VFIO_USER_VERSION".
@@ -354,6 +313,32 @@ payload! {
     }
 }
 
+impl Header {
+    /// Whether this is the reply to a command.
+    #[must_use]
+    pub fn is_reply(&self) -> bool {
+        self.flags.get() & flags::TYPE_MASK == flags::REPLY
+    }
+
+    /// Whether this is a command.
+    #[must_use]
+    pub fn is_command(&self) -> bool {
+        self.flags.get() & flags::TYPE_MASK == flags::COMMAND
+    }
+
+    /// Whether the sender of this command wants no reply.
+    #[must_use]
+    pub fn no_reply(&self) -> bool {
+        self.flags.get() & flags::NO_REPLY != 0
+    }
+
+    /// Whether this reply reports an error.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.flags.get() & flags::ERROR != 0
+    }
+}
+
 /// Bits of [`DmaMap::flags`].
 ///
 /// Source: specification, "VFIO_USER_DMA_MAP".
@@ -428,50 +413,6 @@ pub mod irq {
     pub const ACTIONS: u32 = ACTION_MASK | ACTION_UNMASK | ACTION_TRIGGER;
 }
 
-/// Capabilities that the two ends tell each other, as JSON.
-///
-/// Source: specification, "VFIO_USER_VERSION".
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct VersionData {
-    /// The one object that the protocol defines.
-    #[serde(default)]
-    pub capabilities: Capabilities,
-}
-
-/// See [`VersionData`]. What is absent has its default.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Capabilities {
-    /// Most descriptors that the sender takes in one message.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_msg_fds: Option<u32>,
-    /// Most bytes of data that the sender takes in one message.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_data_xfer_size: Option<u32>,
-    /// Most DMA mappings at a time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_dma_maps: Option<u32>,
-    /// Page sizes of DMA mappings, one bit each.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pgsizes: Option<u64>,
-    /// A second socket for the server's commands.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub twin_socket: Option<TwinSocket>,
-    /// Whether [`Command::RegionWriteMulti`] is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub write_multiple: Option<bool>,
-}
-
-/// See [`Capabilities::twin_socket`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct TwinSocket {
-    /// Whether the sender can do it, or has done it.
-    #[serde(default)]
-    pub supported: bool,
-    /// In the server's reply: which of the descriptors that came with it is the socket.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fd_index: Option<u32>,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -540,29 +481,5 @@ mod tests {
                 Err(unknown) => assert!([0, 14, 17, 18, 19, 20].contains(&unknown)),
             }
         }
-    }
-
-    /// As QEMU 11 writes them (`hw/vfio-user/proxy.c`).
-    #[test]
-    fn capabilities_of_qemu_are_read() {
-        let text = r#"{"capabilities": {"write_multiple": true, "max_msg_fds": 16, "max_data_xfer_size": 1048576, "pgsizes": 4096, "max_dma_maps": 65535, "migration": {"pgsize": 4096, "max_bitmap_size": 268435456}}}"#;
-        let data: VersionData = serde_json::from_str(text).unwrap();
-        assert_eq!(data.capabilities.max_msg_fds, Some(16));
-        assert_eq!(data.capabilities.write_multiple, Some(true));
-        assert_eq!(data.capabilities.twin_socket, None);
-    }
-
-    #[test]
-    fn what_is_absent_is_not_written() {
-        let data = VersionData {
-            capabilities: Capabilities {
-                max_msg_fds: Some(8),
-                ..Capabilities::default()
-            },
-        };
-        assert_eq!(
-            serde_json::to_string(&data).unwrap(),
-            r#"{"capabilities":{"max_msg_fds":8}}"#
-        );
     }
 }

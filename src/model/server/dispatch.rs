@@ -11,10 +11,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::regions::Space;
 use super::session::{Session, Signal};
+use crate::spec::vfio_user::capabilities::{Capabilities, TwinSocket, VersionData};
 use crate::spec::vfio_user::{
-    Capabilities, Command, DEFAULT_MAPPINGS, DEFAULT_PAGE, DEFAULT_TRANSFER, DeviceInfo, DmaMap,
-    DmaUnmap, IrqInfo, IrqSet, MAJOR, MINOR, MOST_MULTI_WRITES, MultiWrite, RegionAccess,
-    RegionInfo, SmallWrite, TwinSocket, Version, VersionData, device, irq, region,
+    Command, DEFAULT_MAPPINGS, DEFAULT_PAGE, DEFAULT_TRANSFER, DeviceInfo, DmaMap, DmaUnmap,
+    IrqInfo, IrqSet, MAJOR, MINOR, MOST_MULTI_WRITES, MultiWrite, RegionAccess, RegionInfo,
+    SmallWrite, Version, device, irq, region,
 };
 use crate::transport::frame::{Frame, MOST_DESCRIPTORS};
 

@@ -9,6 +9,7 @@
 //! is what makes an IOMMU fault real in a guest. A client that asks for twin-socket mode gets it.
 
 mod dispatch;
+mod host;
 mod maps;
 mod regions;
 mod session;

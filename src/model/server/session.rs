@@ -12,25 +12,21 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::thread::ThreadId;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::IntoBytes;
 
 use super::dispatch::Reply;
-use super::maps::{MapTable, Piece};
-use crate::addr::Iova;
+use super::maps::MapTable;
 use crate::deadline::Deadline;
-use crate::spec::vfio_user::{Command, DEFAULT_TRANSFER, DmaAccess, Header, flags};
+use crate::spec::vfio_user::{DEFAULT_TRANSFER, Header, flags};
 use crate::transport::frame::{self, Frame, FrameError, FrameReader};
-use crate::transport::local::{DmaFault, Endpoint, Host};
-
-/// How deep register accesses may nest inside DMA inside register accesses.
-const DEEPEST: usize = 8;
+use crate::transport::local::Endpoint;
 
 /// How a session ended.
 #[derive(Debug, thiserror::Error)]
@@ -51,17 +47,17 @@ pub enum Ended {
 
 /// The reply to a command of ours.
 #[derive(Debug)]
-enum Answer {
+pub(super) enum Answer {
     Awaited,
     Here { header: Header, payload: Vec<u8> },
 }
 
 #[derive(Debug, Default)]
-struct Outstanding {
-    next_id: u16,
-    answers: HashMap<u16, Answer>,
+pub(super) struct Outstanding {
+    pub(super) next_id: u16,
+    pub(super) answers: HashMap<u16, Answer>,
     /// The connection is over: nothing will be answered any more.
-    closed: bool,
+    pub(super) closed: bool,
 }
 
 /// What is read from, by the session's thread only; the lock is held while looking, not while acting.
@@ -93,15 +89,15 @@ pub(super) struct Session {
     pub(super) twin: OnceLock<UnixStream>,
     /// The version message came.
     pub(super) agreed: OnceLock<()>,
-    main: UnixStream,
+    pub(super) main: UnixStream,
     stop: OwnedFd,
-    sending: Mutex<()>,
+    pub(super) sending: Mutex<()>,
     readers: Mutex<Readers>,
-    outstanding: Mutex<Outstanding>,
-    answered: Condvar,
-    thread: OnceLock<ThreadId>,
+    pub(super) outstanding: Mutex<Outstanding>,
+    pub(super) answered: Condvar,
+    pub(super) thread: OnceLock<ThreadId>,
     this: Weak<Self>,
-    depth: AtomicUsize,
+    pub(super) depth: AtomicUsize,
     pub(super) patience: Duration,
 }
 
@@ -113,12 +109,12 @@ impl fmt::Debug for Session {
     }
 }
 
-enum Step {
+pub(super) enum Step {
     Handled,
     TimedOut,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -179,13 +175,13 @@ impl Session {
     }
 
     /// Lets everything fail that waits for the client.
-    fn close(&self) {
+    pub(super) fn close(&self) {
         lock(&self.outstanding).closed = true;
         self.answered.notify_all();
     }
 
     /// Takes all messages that there are, or waits for one.
-    fn step(&self, deadline: Option<&Deadline>) -> Result<Step, Ended> {
+    pub(super) fn step(&self, deadline: Option<&Deadline>) -> Result<Step, Ended> {
         let mut payload = Vec::new();
         let mut reply = Reply::default();
         let mut handled = false;
@@ -302,150 +298,6 @@ impl Session {
             _ => log::warn!("{}: a reply that nobody awaits (id {id:#x})", self.name),
         }
     }
-
-    /// Sends a command and waits for its reply. `None` where there is none, for whatever reason.
-    fn ask(&self, command: Command, access: &DmaAccess, data: &[u8]) -> Option<(Header, Vec<u8>)> {
-        let id = {
-            let mut outstanding = lock(&self.outstanding);
-            if outstanding.closed {
-                return None;
-            }
-            let mut id = outstanding.next_id;
-            while outstanding.answers.contains_key(&id) {
-                id = id.wrapping_add(1);
-            }
-            outstanding.next_id = id.wrapping_add(1);
-            outstanding.answers.insert(id, Answer::Awaited);
-            id
-        };
-        let deadline = Deadline::after(self.patience);
-        let head = frame::header(
-            id,
-            command.code(),
-            flags::COMMAND,
-            DmaAccess::LEN + data.len(),
-        );
-        let parts = [head.as_bytes(), access.as_bytes(), data];
-        let sent = {
-            let socket = self.twin.get().unwrap_or(&self.main);
-            let _sending = lock(&self.sending);
-            frame::send(socket.as_fd(), &parts, &[], &deadline)
-        };
-        if let Err(error) = sent {
-            log::warn!("{}: {command:?} could not be sent: {error}", self.name);
-            // Half a message may be under way: nothing may follow it.
-            self.close();
-        } else if self.thread.get() == Some(&std::thread::current().id()) {
-            self.await_nested(id, &deadline);
-        } else {
-            self.await_asleep(id, &deadline);
-        }
-        match lock(&self.outstanding).answers.remove(&id) {
-            Some(Answer::Here { header, payload }) => Some((header, payload)),
-            _ => {
-                log::warn!(
-                    "{}: no answer to {command:?} of {} bytes at {:#x} in {:?}",
-                    self.name,
-                    access.count,
-                    access.address,
-                    deadline.waited()
-                );
-                None
-            }
-        }
-    }
-
-    fn pending(&self, outstanding: &Outstanding, id: u16) -> bool {
-        !outstanding.closed && matches!(outstanding.answers.get(&id), Some(Answer::Awaited))
-    }
-
-    fn await_asleep(&self, id: u16, deadline: &Deadline) {
-        let mut outstanding = lock(&self.outstanding);
-        while self.pending(&outstanding, id) && !deadline.expired() {
-            outstanding = self
-                .answered
-                .wait_timeout(outstanding, deadline.remaining())
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
-        }
-    }
-
-    fn await_nested(&self, id: u16, deadline: &Deadline) {
-        if self.depth.fetch_add(1, Ordering::Relaxed) < DEEPEST {
-            while self.pending(&lock(&self.outstanding), id) && !deadline.expired() {
-                if let Err(ended) = self.step(Some(deadline)) {
-                    // The outer loop finds the same when it reads or polls again.
-                    log::debug!("{}: {ended} while it was asked for memory", self.name);
-                    self.close();
-                }
-            }
-        }
-        self.depth.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Reads by message; false where the client refuses or does not answer.
-    fn ask_read(&self, address: u64, into: &mut [u8]) -> bool {
-        let access = dma(address, into.len());
-        let Some((header, payload)) = self.ask(Command::DmaRead, &access, &[]) else {
-            return false;
-        };
-        if header.is_error() {
-            log::debug!(
-                "{}: no read at {address:#x}: error {}",
-                self.name,
-                header.error
-            );
-            return false;
-        }
-        let data = DmaAccess::read_from_prefix(&payload)
-            .ok()
-            .filter(|(found, data)| {
-                header.command.get() == Command::DmaRead.code()
-                    && found == &access
-                    && data.len() == into.len()
-            });
-        match data {
-            Some((_, data)) => into.copy_from_slice(data),
-            None => log::warn!("{}: a malformed reply to a DMA read", self.name),
-        }
-        data.is_some()
-    }
-
-    /// Writes by message; false where the client refuses or does not answer.
-    fn ask_write(&self, address: u64, from: &[u8]) -> bool {
-        let access = dma(address, from.len());
-        let Some((header, payload)) = self.ask(Command::DmaWrite, &access, from) else {
-            return false;
-        };
-        if header.is_error() {
-            log::debug!(
-                "{}: no write at {address:#x}: error {}",
-                self.name,
-                header.error
-            );
-            return false;
-        }
-        // Address and the low half of the count: some peers send no more.
-        let sound = header.command.get() == Command::DmaWrite.code()
-            && payload.get(..12) == Some(&access.as_bytes()[..12]);
-        if !sound {
-            log::warn!("{}: a malformed reply to a DMA write", self.name);
-        }
-        sound
-    }
-
-    /// The most bytes of one DMA message.
-    fn clip(&self, len: usize) -> usize {
-        let most = self.transfer.load(Ordering::Relaxed);
-        usize::try_from(most).map_or(len, |most| len.min(most))
-    }
-}
-
-fn dma(address: u64, len: usize) -> DmaAccess {
-    DmaAccess {
-        address: address.into(),
-        count: u64::try_from(len).unwrap_or(u64::MAX).into(),
-    }
 }
 
 fn ended(error: FrameError) -> Ended {
@@ -460,65 +312,6 @@ fn unsent(error: io::Error) -> Ended {
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => Ended::Left,
         _ => Ended::Unsent(error),
     }
-}
-
-impl Host for Session {
-    fn read(&self, address: Iova, into: &mut [u8]) -> Result<(), DmaFault> {
-        let (len, mut done) = (into.len(), 0);
-        while done < len {
-            let fault = DmaFault {
-                address,
-                len,
-                write: false,
-            };
-            let at = further(address, done).ok_or(fault)?;
-            done += match self.maps.read(at, &mut into[done..]) {
-                Piece::Done(bytes) => bytes,
-                Piece::Ask(bytes) => {
-                    let bytes = self.clip(bytes);
-                    if !self.ask_read(at, &mut into[done..done + bytes]) {
-                        return Err(fault);
-                    }
-                    bytes
-                }
-            };
-        }
-        Ok(())
-    }
-
-    fn write(&self, address: Iova, from: &[u8]) -> Result<(), DmaFault> {
-        let (len, mut done) = (from.len(), 0);
-        while done < len {
-            let fault = DmaFault {
-                address,
-                len,
-                write: true,
-            };
-            let at = further(address, done).ok_or(fault)?;
-            done += match self.maps.write(at, &from[done..]) {
-                Piece::Done(bytes) => bytes,
-                Piece::Ask(bytes) => {
-                    let bytes = self.clip(bytes);
-                    if !self.ask_write(at, &from[done..done + bytes]) {
-                        return Err(fault);
-                    }
-                    bytes
-                }
-            };
-        }
-        Ok(())
-    }
-
-    fn interrupt(&self) {
-        let signal = self.signal.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(signal) = signal.as_ref() {
-            signal.send(&self.name);
-        }
-    }
-}
-
-fn further(address: Iova, done: usize) -> Option<u64> {
-    address.0.checked_add(u64::try_from(done).ok()?)
 }
 
 impl Signal {

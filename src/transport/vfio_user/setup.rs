@@ -17,9 +17,10 @@ use super::{BACKEND, os};
 use crate::deadline::{Backoff, Deadline};
 use crate::spec::config_space;
 use crate::spec::register::Bar;
+use crate::spec::vfio_user::capabilities::{Capabilities, TwinSocket, VersionData};
 use crate::spec::vfio_user::{
-    Capabilities, Command, DEFAULT_PAGE, DEFAULT_TRANSFER, DeviceInfo, IrqInfo, MAJOR, MINOR,
-    RegionInfo, TwinSocket, Version, VersionData, device, irq, region,
+    Command, DEFAULT_PAGE, DEFAULT_TRANSFER, DeviceInfo, IrqInfo, MAJOR, MINOR, RegionInfo,
+    Version, device, irq, region,
 };
 use crate::transport::frame::MOST_DESCRIPTORS;
 use crate::transport::{Result, TransportError};
