@@ -1,4 +1,46 @@
 //! A software Hailo-10H: the chip as it looks from the bus, and firmware sets to boot it with.
+//!
+//! It is a device, not a mock: an [`Endpoint`](crate::transport::local::Endpoint) with config space,
+//! BARs, interrupts, a vDMA engine and a boot ROM, written from the specification and sharing no
+//! logic with the driver. What a host does wrong it answers as the hardware would and keeps as a
+//! complaint ([`Chip::complaints`]); what it shall do wrong itself is a [`FaultPlan`].
+//!
+//! | part | file |
+//! |---|---|
+//! | what others hold, worker thread | `chip` |
+//! | accesses, resets, power | `core` |
+//! | PCI config space | `config_space` |
+//! | BAR 0: interrupts, address translation | `bridge` |
+//! | BAR 2: channel registers; moving data | `channel`, `engine` |
+//! | memory map, what the host wrote there | `memory`, `received` |
+//! | boot stages; control mailbox | `boot`, `mailbox` |
+//! | what it is made from, what it does wrong | `profile`, `timing`, `fault` |
+//! | firmware sets for tests | [`mkfw`] |
 
+mod boot;
+mod bridge;
+mod channel;
+mod chip;
+mod complaint;
+mod config_space;
+mod core;
+mod counters;
+mod engine;
+mod fault;
+mod mailbox;
+mod memory;
 pub mod mkfw;
+mod profile;
+mod received;
 pub mod server;
+mod timing;
+
+#[cfg(test)]
+mod tests;
+
+pub use boot::ChipState;
+pub use chip::Chip;
+pub use counters::Counters;
+pub use fault::{Fault, FaultError, FaultPlan, Times};
+pub use profile::{Profile, ProfileError};
+pub use received::ReceivedFile;

@@ -1,0 +1,507 @@
+//! What runs on the chip: boot ROM, SCU firmware, and the system's driver behind the mailbox.
+//!
+//! Stages, addresses and file sets are [`crate::spec::board`]'s; what the chip answers where the
+//! specification is silent (codes in the boot status word, the log's text, where the mailbox lies)
+//! is the model's own and marked so.
+
+use std::time::{Duration, Instant};
+
+use super::core::Core;
+use super::fault::Fault;
+use super::received::Container;
+use crate::addr::DeviceAddr;
+use crate::spec::access_bar::Doorbell10;
+use crate::spec::board::{
+    BOOT_STATUS_WAITING, Layout, SCU_LOG_LEN, Sku, Stage, StageTransport, TRIGGER,
+};
+use crate::spec::config_bar::{FIRMWARE_LOADED, FIRMWARE_WINDOW, HOST_WINDOW};
+use crate::spec::control::software;
+use crate::spec::firmware::{HEADER_VERSION, MAX_APPLICATION_CODE, MIN_CODE, Version};
+
+/// Where the running firmware keeps its mailbox. Source: inferred, any free place will do; unconfirmed.
+pub(super) const MAILBOX: DeviceAddr = DeviceAddr(0xf_0000);
+
+/// Boot status words. Source: inferred, only "waiting" is known; unconfirmed.
+mod status {
+    pub(super) const STARTED: u32 = 2;
+    pub(super) const NO_CONTAINER: u32 = 0xe001;
+    pub(super) const BAD_MAGIC: u32 = 0xe002;
+    pub(super) const BAD_HEADER: u32 = 0xe003;
+    pub(super) const BAD_CODE_SIZE: u32 = 0xe004;
+    pub(super) const TRUNCATED_CODE: u32 = 0xe005;
+    pub(super) const NO_CERTIFICATE: u32 = 0xe006;
+    pub(super) const NO_CUSTOMER_CERTIFICATE: u32 = 0xe007;
+    pub(super) const NOT_AUTHENTIC: u32 = 0xe008;
+}
+
+/// The version of a driver whose release the firmware's header does not tell.
+const USUAL_VERSION: Version = Version::new(5, 2, 0);
+
+/// How long the firmware waits for the host to put entry 0 back and to collect the channels' events
+/// before it takes the entry for itself: a system takes longer than this to start.
+const LONGEST_GRACE: Duration = Duration::from_millis(500);
+/// Pause after the host wrote the last word of entry 0: it may still read it back.
+const SHORT_GRACE: Duration = Duration::from_millis(3);
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// What the chip is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChipState {
+    /// The boot ROM waits for firmware.
+    Rom,
+    /// So many boot stages are done.
+    Stage(u32),
+    /// Firmware runs and reports this version.
+    Running(Version),
+    /// Powered off by the host.
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Life {
+    #[default]
+    Booting,
+    Running(Version),
+    Off,
+}
+
+/// A stage whose trigger was written.
+#[derive(Clone, Copy, Debug)]
+struct Started {
+    stage: &'static Stage,
+    due: Instant,
+    give_up: Instant,
+    /// Writes of entry 0 by then, and as last seen.
+    entry_writes: u64,
+    entry_writes_seen: u64,
+    /// When the firmware first saw that the host was done.
+    settled: Option<Instant>,
+}
+
+/// State of everything that runs on the chip.
+#[derive(Debug, Default)]
+pub(super) struct Firmware {
+    life: Life,
+    done: u32,
+    layout: Option<Layout>,
+    scu: Option<Version>,
+    started: Option<Started>,
+    /// A stage failed or stalls: nothing more happens until a reset.
+    halted: bool,
+    log: String,
+    pub(super) sku: Option<Sku>,
+    /// When the request in the mailbox is answered.
+    pub(super) answer_due: Option<Instant>,
+    /// The doorbell was rung again in the meantime.
+    pub(super) rung_again: bool,
+    pub(super) off_due: Option<Instant>,
+}
+
+impl Firmware {
+    pub(super) fn is_running(&self) -> bool {
+        matches!(self.life, Life::Running(_))
+    }
+
+    pub(super) fn is_off(&self) -> bool {
+        self.life == Life::Off
+    }
+
+    pub(super) fn power_off(&mut self) {
+        *self = Self {
+            life: Life::Off,
+            ..Self::default()
+        };
+    }
+
+    pub(super) fn state(&self) -> ChipState {
+        match (self.life, self.done) {
+            (Life::Off, _) => ChipState::Off,
+            (Life::Running(version), _) => ChipState::Running(version),
+            (Life::Booting, 0) => ChipState::Rom,
+            (Life::Booting, done) => ChipState::Stage(done),
+        }
+    }
+
+    /// Whether a stage's trigger was written and it has not come to its end.
+    pub(super) fn is_busy(&self) -> bool {
+        self.started.is_some() || self.answer_due.is_some() || self.off_due.is_some()
+    }
+
+    /// The next moment at which the firmware does something by itself.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        let stage = self.started.map(|started| started.due);
+        [stage, self.answer_due, self.off_due]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+/// Why a stage fails: the boot status word, and what the log says where the SCU runs.
+struct Diagnosis(u32, String);
+
+impl Core {
+    /// What the boot ROM leaves in memory for the host to see.
+    pub(super) fn enter_rom(&mut self) {
+        self.memory
+            .poke(self.board.boot_status, BOOT_STATUS_WAITING);
+        let triggers = self
+            .board
+            .layouts()
+            .filter_map(|layout| self.board.stages(layout));
+        for stage in triggers
+            .flatten()
+            .filter(|stage| stage.transport == StageTransport::Window)
+        {
+            self.memory.poke(stage.trigger, 0);
+        }
+        self.memory
+            .copy_in(self.board.scu_log, &[u8::MAX; SCU_LOG_LEN]);
+    }
+
+    /// The state of a card whose firmware was loaded by somebody before.
+    pub(super) fn start_loaded(&mut self, version: Version) {
+        let layout = Layout::of_release(version.major, version.minor);
+        self.firmware.layout = layout.filter(|&layout| self.board.stages(layout).is_some());
+        self.firmware.done = 3;
+        self.memory.dram_ready = true;
+        self.report_sku();
+        self.memory.poke(self.board.boot_status, status::STARTED);
+        self.say(&format!("firmware {version} was loaded before"));
+        self.run_system(self.profile.version.unwrap_or(version));
+    }
+
+    /// The stages that are possible at this point.
+    pub(super) fn stages(&self, layout: Layout) -> &'static [Stage] {
+        self.board.stages(layout).unwrap_or_default()
+    }
+
+    /// The layout in use, or what it would be if nothing tells otherwise.
+    pub(super) fn layout(&self) -> Layout {
+        self.profile
+            .layout
+            .or(self.firmware.layout)
+            .unwrap_or(Layout::V5_1)
+    }
+
+    /// The stage that comes next, in each layout that is still possible, with that layout.
+    fn next_stages(&self) -> impl Iterator<Item = (Layout, &'static Stage)> {
+        let known = self.profile.layout.or(self.firmware.layout);
+        let done = usize::try_from(self.firmware.done).unwrap_or(usize::MAX);
+        self.board
+            .layouts()
+            // Once stage 1 is done with an unknown version it is one of the 5.x layouts.
+            .filter(move |&layout| match known {
+                Some(known) => layout == known,
+                None => done == 0 || layout != Layout::V4,
+            })
+            .filter_map(move |layout| Some((layout, self.stages(layout).get(done)?)))
+    }
+
+    /// A word was written through a window: is it a trigger?
+    pub(super) fn note_trigger(&mut self, address: DeviceAddr, value: u32) {
+        let layouts = self.board.layouts();
+        let mut stages = layouts.flat_map(|layout| self.stages(layout));
+        let Some(stage) = stages.find(|stage| stage.trigger == address) else {
+            return;
+        };
+        if value != TRIGGER {
+            if value != 0 {
+                self.complaints.add(format!(
+                    "the trigger word of stage {} at {address} was written with {value:#x}, expected 1",
+                    stage.number
+                ));
+            }
+            return;
+        }
+        let next = self
+            .next_stages()
+            .find(|(_, stage)| stage.trigger == address);
+        if let Some((layout, stage)) = next {
+            self.start_stage(layout, stage);
+        } else if self
+            .firmware
+            .started
+            .is_none_or(|started| started.stage.trigger != address)
+        {
+            self.complaints.add(format!(
+                "the trigger of stage {} at {address} was written after {} stages were done",
+                stage.number, self.firmware.done
+            ));
+        }
+    }
+
+    fn start_stage(&mut self, layout: Layout, stage: &'static Stage) {
+        if self.firmware.started.is_some() || self.firmware.halted {
+            return; // Written again, byte by byte or read back: the ROM looks once.
+        }
+        let by_dma = stage.transport == StageTransport::Vdma;
+        if by_dma {
+            self.firmware.layout = Some(layout);
+            for (channel, source, destination) in self.channels.lopsided() {
+                self.complaints.add(format!(
+                    "channel {channel} was left with {source} source and {destination} destination descriptors"
+                ));
+            }
+        }
+        let due = self.due(self.timing.stage(by_dma));
+        self.firmware.started = Some(Started {
+            stage,
+            due,
+            give_up: due + LONGEST_GRACE,
+            entry_writes: self.bridge.host_entry_writes,
+            entry_writes_seen: self.bridge.host_entry_writes,
+            settled: None,
+        });
+        self.work = true;
+    }
+
+    /// Does what is due by now.
+    pub(super) fn run_firmware(&mut self, now: Instant) {
+        if let Some(started) = self.firmware.started.filter(|started| started.due <= now) {
+            self.look_at_stage(started, now);
+        }
+        if self.firmware.answer_due.is_some_and(|due| due <= now) {
+            self.firmware.answer_due = None;
+            self.answer();
+        }
+        if self.firmware.off_due.is_some_and(|due| due <= now) {
+            self.firmware.power_off();
+        }
+    }
+
+    fn look_at_stage(&mut self, started: Started, now: Instant) {
+        let last = started.stage.transport == StageTransport::Vdma;
+        if last && now < started.give_up && !self.host_is_done(started, now) {
+            return;
+        }
+        if last && self.bridge.host_entry_writes == started.entry_writes {
+            self.complaints
+                .add("entry 0 was not put back after the trigger of the last stage".to_owned());
+        }
+        self.firmware.started = None;
+        self.memory.poke(started.stage.trigger, 0); // Consumed.
+        self.finish_stage(started.stage);
+    }
+
+    /// Whether the host has put entry 0 back after the trigger and collected the channels' events:
+    /// the system that starts now uses the entry, and its interrupt comes after theirs.
+    fn host_is_done(&mut self, mut started: Started, now: Instant) -> bool {
+        let writes = self.bridge.host_entry_writes;
+        let quiet = writes == started.entry_writes_seen && !self.bridge.has_channel_events();
+        if writes == started.entry_writes || !quiet {
+            started.settled = None;
+        } else if now >= *started.settled.get_or_insert(now) + SHORT_GRACE {
+            return true;
+        }
+        started.entry_writes_seen = writes;
+        started.due = now + LOOK_AGAIN;
+        self.firmware.started = Some(started);
+        false
+    }
+
+    fn finish_stage(&mut self, stage: &'static Stage) {
+        if self.faults.fires(Fault::ResetAtStage(stage.number)) {
+            self.reset_chip();
+            return;
+        }
+        if self.faults.fires(Fault::StallStage(stage.number)) {
+            self.firmware.halted = true;
+            return;
+        }
+        let checked = if self.faults.fires(Fault::FailStage(stage.number)) {
+            Err(Diagnosis(
+                status::NOT_AUTHENTIC,
+                "signature check failed".to_owned(),
+            ))
+        } else if stage.number == 1 {
+            self.check_scu_firmware()
+        } else {
+            Ok(())
+        };
+        let checked = checked.and_then(|()| self.check_files(stage));
+        if let Err(Diagnosis(code, text)) = checked {
+            self.firmware.halted = true;
+            self.memory.poke(self.board.boot_status, code);
+            if self.firmware.scu.is_some() {
+                self.say(&format!("stage {} failed: {text}", stage.number));
+            } else {
+                log::info!(
+                    "sim: stage {} failed: {text} (boot status {code:#x})",
+                    stage.number
+                );
+            }
+            return;
+        }
+        self.firmware.done = stage.number;
+        let stages = self.stages(self.layout());
+        let after = stages.get(usize::try_from(stage.number).unwrap_or(usize::MAX));
+        match after.map(|after| after.transport) {
+            Some(StageTransport::Window) => self.say("waiting for the device tree"),
+            Some(StageTransport::Vdma) => {
+                self.memory.dram_ready = true;
+                self.say("dram trained, waiting for the boot loader");
+            }
+            None => {
+                let scu = self
+                    .firmware
+                    .scu
+                    .filter(|scu| Layout::of_release(scu.major, scu.minor).is_some());
+                self.say("boot loader started");
+                self.run_system(self.profile.version.or(scu).unwrap_or(USUAL_VERSION));
+            }
+        }
+        self.bridge.raise_software(software::STAGE_DONE);
+    }
+
+    /// Stage 1: what the boot ROM checks, and what the SCU firmware then tells.
+    fn check_scu_firmware(&mut self) -> Result<(), Diagnosis> {
+        let Some((_, stage)) = self.next_stages().next() else {
+            return Ok(());
+        };
+        let fail = |code, text: String| Err(Diagnosis(code, text));
+        let Some(found) = Container::find(self.board, stage, &self.memory) else {
+            return fail(status::NO_CONTAINER, "no container header".to_owned());
+        };
+        let header = found.header;
+        let magic = header.magic.get();
+        if magic != self.board.magic {
+            return fail(
+                status::BAD_MAGIC,
+                format!("magic {magic:#x}, expected {:#x}", self.board.magic),
+            );
+        }
+        if header.header_version.get() != HEADER_VERSION {
+            return fail(
+                status::BAD_HEADER,
+                format!("header version {}", header.header_version),
+            );
+        }
+        let code_size = header.code_size.get();
+        if !(MIN_CODE..=MAX_APPLICATION_CODE).contains(&code_size) {
+            return fail(status::BAD_CODE_SIZE, format!("code of {code_size} bytes"));
+        }
+        let arrived = self.memory.received.len_from(self.board.application_code);
+        if arrived < code_size.into() {
+            return fail(
+                status::TRUNCATED_CODE,
+                format!("{arrived} of {code_size} bytes of code"),
+            );
+        }
+        if found.key == 0 || found.content == 0 {
+            return fail(
+                status::NO_CERTIFICATE,
+                "a certificate is missing".to_owned(),
+            );
+        }
+        let customer = stage
+            .files
+            .first()
+            .map_or(DeviceAddr(0), |file| file.address);
+        if !self.memory.received.has(customer, 1) {
+            return fail(
+                status::NO_CUSTOMER_CERTIFICATE,
+                "no customer certificate".to_owned(),
+            );
+        }
+        let version = Version::from(header);
+        self.firmware.scu = Some(version);
+        self.firmware.layout = self.layout_of(version);
+        self.memory.poke(self.board.boot_status, status::STARTED);
+        self.report_sku();
+        let sku = self.firmware.sku.unwrap_or(Sku::Default);
+        self.say(&format!("scu firmware {version}, board sku {sku}"));
+        Ok(())
+    }
+
+    /// Which layout firmware of this version expects: by its release; else, with a device tree in
+    /// place already, the one that takes it in stage 1; else undecided between the others.
+    fn layout_of(&self, version: Version) -> Option<Layout> {
+        let by_release = Layout::of_release(version.major, version.minor);
+        if let Some(layout) = by_release.filter(|&layout| self.board.stages(layout).is_some()) {
+            return Some(layout);
+        }
+        let first = self.stages(Layout::V4).first()?;
+        let tree = first.files.get(1)?;
+        self.memory
+            .received
+            .has(tree.address, 1)
+            .then_some(Layout::V4)
+    }
+
+    fn check_files(&mut self, stage: &'static Stage) -> Result<(), Diagnosis> {
+        let stages = self.stages(self.layout());
+        let stage = stages
+            .iter()
+            .find(|own| own.number == stage.number)
+            .unwrap_or(stage);
+        for file in stage.files.iter().filter(|file| file.mandatory) {
+            let arrived = self.memory.received.len_within(file.address, file.max_len);
+            if !self.memory.received.has(file.address, 1) || arrived == 0 {
+                let text = format!("nothing at {}, where {:?} belongs", file.address, file.name);
+                return Err(Diagnosis(status::STARTED, text));
+            }
+        }
+        Ok(())
+    }
+
+    fn report_sku(&mut self) {
+        let fault = self.faults.fire(|fault| match fault {
+            Fault::Sku(sku) => Some(*sku),
+            _ => None,
+        });
+        let sku = fault.unwrap_or(self.profile.sku);
+        self.firmware.sku = Some(sku);
+        let word = match sku {
+            Sku::Default => 0,
+            Sku::Number(number) => {
+                let bits = (0..).zip(Sku::NUMBER_BITS);
+                let number = bits.map(|(n, place)| u32::from(number >> n & 1) << place);
+                1 << Sku::VALID_BIT | number.sum::<u32>()
+            }
+        };
+        self.memory.poke(self.board.sku, word);
+    }
+
+    /// Adds a line to the SCU log, as text with zeros behind it.
+    fn say(&mut self, line: &str) {
+        let log = &mut self.firmware.log;
+        log.push_str("scu: ");
+        log.push_str(line);
+        log.push('\n');
+        let mut page = [0; SCU_LOG_LEN];
+        let len = log.len().min(SCU_LOG_LEN);
+        page[..len].copy_from_slice(&log.as_bytes()[..len]);
+        self.memory.copy_in(self.board.scu_log, &page);
+    }
+
+    /// The system is up: its windows are set and its driver listens to the mailbox.
+    fn run_system(&mut self, version: Version) {
+        self.memory.copy_in(MAILBOX, &[0; 64]);
+        self.bridge.point(HOST_WINDOW, MAILBOX);
+        self.bridge
+            .point(FIRMWARE_WINDOW, DeviceAddr(FIRMWARE_LOADED.into()));
+        self.firmware.life = Life::Running(version);
+        self.say(&format!("system {version} runs"));
+    }
+
+    /// The doorbell was rung.
+    pub(super) fn ring(&mut self, bits: Doorbell10) {
+        if bits.0 & !0b1000 != 0 {
+            self.complaints.add(format!(
+                "the doorbell was rung with {:#x}, SoC control is 0x8",
+                bits.0
+            ));
+        }
+        if bits.soc_control() == 0 || !self.firmware.is_running() {
+            return;
+        }
+        if self.firmware.answer_due.is_some() {
+            self.firmware.rung_again = true;
+        } else {
+            self.firmware.answer_due = Some(self.due(self.timing.answer()));
+        }
+        self.work = true;
+    }
+}

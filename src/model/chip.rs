@@ -1,0 +1,283 @@
+//! The chip as others hold it: an [`Endpoint`] with a worker behind it.
+//!
+//! Register accesses run in the caller's thread under one short lock. The worker runs the vDMA
+//! engine and the firmware; a write that gives it something to do wakes it, and costs no system call
+//! while it is at work anyway.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use super::boot::ChipState;
+use super::core::Core;
+use super::counters::Counters;
+use super::engine::Engine;
+use super::fault::{Fault, FaultPlan};
+use super::profile::Profile;
+use super::received::{self, ReceivedFile};
+use super::timing::Timing;
+use crate::deadline::Deadline;
+use crate::spec::board::Sku;
+use crate::spec::register::Bar;
+use crate::transport::local::{ByteEnables, Endpoint, Host};
+
+/// The chip, and who waits for what.
+struct State {
+    core: Core,
+    /// The worker sleeps.
+    asleep: bool,
+    /// The chip is being dropped.
+    stop: bool,
+    /// Calls into the host that are under way without the lock.
+    host_calls: u32,
+}
+
+/// What chip and worker share.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    /// Wakes the worker.
+    wake: Condvar,
+    /// Wakes those who wait for the worker: to be idle, or to be done with the host.
+    quiet: Condvar,
+    pub(super) timing: Timing,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the chip, then does outside of the lock what follows: wakes the worker, sends the
+    /// interrupt message.
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Core) -> T) -> T {
+        let mut state = self.lock();
+        let result = change(&mut state.core);
+        self.unlock(state);
+        result
+    }
+
+    fn unlock(&self, mut state: MutexGuard<'_, State>) {
+        if state.core.work && state.asleep {
+            state.asleep = false;
+            self.wake.notify_one();
+        }
+        if let Some(host) = state.core.take_message() {
+            state.host_calls += 1;
+            drop(state);
+            host.interrupt();
+            self.end_host_call();
+        }
+    }
+
+    fn end_host_call(&self) {
+        let mut state = self.lock();
+        state.host_calls -= 1;
+        if state.host_calls == 0 {
+            self.quiet.notify_all();
+        }
+    }
+
+    /// Takes the host away, waits until nobody uses it, and gives the next one.
+    fn set_host(&self, host: Option<Arc<dyn Host>>) {
+        let mut state = self.lock();
+        state.core.set_host(None);
+        while state.host_calls > 0 {
+            state = self
+                .quiet
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        state.core.set_host(host);
+        self.unlock(state);
+    }
+
+    /// The worker: engine and firmware.
+    fn work(&self) {
+        let mut engine = Engine::new();
+        let mut state = self.lock();
+        while !state.stop {
+            state.core.work = false;
+            state.core.run_firmware(Instant::now());
+            if let Some(job) = state.core.next_job(engine.turn) {
+                state.host_calls += 1;
+                self.unlock(state);
+                engine.process(self, &job);
+                drop(job);
+                self.end_host_call();
+                state = self.lock();
+                continue;
+            }
+            let due = state.core.firmware.next_due();
+            if state.core.has_message() {
+                self.unlock(state);
+                state = self.lock();
+                continue;
+            }
+            if state.core.work {
+                continue;
+            }
+            state.asleep = true;
+            self.quiet.notify_all();
+            state = match due {
+                None => self
+                    .wake
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(due) => {
+                    let pause = due.saturating_duration_since(Instant::now());
+                    let woken = self.wake.wait_timeout(state, pause);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            state.asleep = false;
+        }
+    }
+}
+
+/// A software Hailo-10H or Hailo-12L.
+///
+/// `Send` and `Sync`; share it by `Arc`. Dropping the last handle stops and joins its worker.
+pub struct Chip {
+    shared: Arc<Shared>,
+    worker: Option<JoinHandle<()>>,
+}
+
+impl std::fmt::Debug for Chip {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chip")
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Chip {
+    /// A chip in the boot ROM (or with firmware running, as the profile says), without a host.
+    ///
+    /// # Errors
+    /// No memory for its DRAM, or no thread.
+    pub fn new(profile: Profile, faults: FaultPlan) -> io::Result<Arc<Self>> {
+        let timing = Timing::new(&profile);
+        let state = State {
+            core: Core::new(profile, faults)?,
+            asleep: false,
+            stop: false,
+            host_calls: 0,
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            wake: Condvar::new(),
+            quiet: Condvar::new(),
+            timing,
+        });
+        let of_worker = shared.clone();
+        let worker = std::thread::Builder::new()
+            .name("sim-chip".to_owned())
+            .spawn(move || of_worker.work())?;
+        Ok(Arc::new(Self {
+            shared,
+            worker: Some(worker),
+        }))
+    }
+
+    /// Adds a fault to the plan. Accesses and bytes that it counts are counted from now, or from the
+    /// last reset.
+    pub fn add_fault(&self, fault: Fault) {
+        self.shared.change(|core| core.add_fault(fault));
+    }
+
+    /// What was counted since the chip was made.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.shared.lock().core.counters()
+    }
+
+    /// The files that have arrived since the last reset. Their digests are made now, from the
+    /// chip's memory.
+    #[must_use]
+    pub fn received(&self) -> Vec<ReceivedFile> {
+        let state = self.shared.lock();
+        let core = &state.core;
+        let sku = core.firmware.sku.unwrap_or(Sku::Default);
+        received::files(core.board, core.stages(core.layout()), sku, &core.memory)
+    }
+
+    /// Everything the host did that no host may do, in plain words, without repetitions.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        self.shared.lock().core.complaints.list().to_vec()
+    }
+
+    /// What the chip is doing.
+    #[must_use]
+    pub fn state(&self) -> ChipState {
+        self.shared.lock().core.firmware.state()
+    }
+
+    /// Waits until the chip has nothing left to do by itself; `false` where the time was not enough.
+    #[must_use]
+    pub fn wait_idle(&self, deadline: Deadline) -> bool {
+        let mut state = self.shared.lock();
+        loop {
+            let core = &state.core;
+            if state.asleep && !core.work && !core.firmware.is_busy() {
+                return true;
+            }
+            let left = deadline.remaining();
+            if left.is_zero() {
+                return false;
+            }
+            let woken = self.shared.quiet.wait_timeout(state, left);
+            state = woken.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for Chip {
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.wake.notify_one();
+        if let Some(worker) = self.worker.take()
+            && worker.join().is_err()
+        {
+            log::error!("sim: the chip's worker panicked");
+        }
+    }
+}
+
+impl Endpoint for Chip {
+    fn bar_len(&self, bar: Bar) -> u32 {
+        bar.usual_len()
+    }
+
+    fn read(&self, bar: Bar, offset: u32) -> u32 {
+        self.shared.timing.read();
+        self.shared.change(|core| core.read(bar, offset))
+    }
+
+    fn write(&self, bar: Bar, offset: u32, value: u32, enables: ByteEnables) {
+        self.shared
+            .change(|core| core.write(bar, offset, value, enables.mask()));
+    }
+
+    fn config_read(&self, offset: u16) -> u32 {
+        self.shared.change(|core| core.config_read(offset))
+    }
+
+    fn config_write(&self, offset: u16, value: u32, enables: ByteEnables) {
+        self.shared
+            .change(|core| core.config_write(offset, value, enables.mask()));
+    }
+
+    fn attach(&self, host: Arc<dyn Host>) {
+        self.shared.set_host(Some(host));
+    }
+
+    fn detach(&self) {
+        self.shared.set_host(None);
+    }
+
+    fn reset(&self) {
+        self.shared.change(Core::reset_slot);
+    }
+}

@@ -1,0 +1,302 @@
+//! What a software chip does wrong on request.
+//!
+//! A plan is a list of faults with `,` or `;` between them, each `NAME[=VALUE][:TIMES]`. TIMES is
+//! `once`, `always` or a number; without it `sku` and `slow` hold always, all others fire once.
+//!
+//! | text | what happens |
+//! |---|---|
+//! | `stall-stage=N` | stage N is started and never completes |
+//! | `fail-stage=N` | stage N fails with a diagnosis, as with a bad signature |
+//! | `reset-at-stage=N` | the chip resets itself in stage N (when its trigger is written, or its first bytes have moved) |
+//! | `fail-after=BYTES` | after so many bytes of firmware, by window and DMA together: windows drop writes, DMA fails, until the next reset |
+//! | `lose-irq` | the next interrupt message is not sent; its cause stays pending |
+//! | `spurious-irq` | an interrupt message without a cause, when interrupts are next enabled |
+//! | `irq-storm[=N]` | N times (1000) a cause comes back when it is acknowledged |
+//! | `all-ones-after=N` | after N BAR accesses the card is off the bus: everything reads all ones, until the slot is reset or a host attaches |
+//! | `descriptor-error=K` | the descriptor with index K fails, in the first channel that comes to it |
+//! | `stuck-channel=C` | channel C moves nothing, until the next reset |
+//! | `wrong-version[=V]` | QUERY_DRIVER_INFO reports V (9.9.9) |
+//! | `no-response` | a mailbox request is never answered |
+//! | `sku=N` | the board says that it is SKU N (`default` or 0..63) |
+//! | `slow=MS` | a boot stage or mailbox answer takes so many milliseconds longer |
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::profile::parse_sku;
+use crate::spec::board::Sku;
+use crate::spec::firmware::Version;
+
+/// One thing that goes wrong. See the module's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The stage never completes.
+    StallStage(u32),
+    /// The stage fails with a diagnosis.
+    FailStage(u32),
+    /// The chip resets itself in the stage.
+    ResetAtStage(u32),
+    /// Uploads fail after so many bytes.
+    FailAfter(u64),
+    /// The next interrupt message is lost.
+    LoseInterrupt,
+    /// An interrupt message without a cause.
+    SpuriousInterrupt,
+    /// A cause that comes back so many times.
+    InterruptStorm(u32),
+    /// The card leaves the bus after so many BAR accesses.
+    AllOnesAfter(u64),
+    /// The descriptor with this index fails.
+    DescriptorError(u32),
+    /// The channel moves nothing.
+    StuckChannel(u32),
+    /// QUERY_DRIVER_INFO reports this.
+    WrongVersion(Version),
+    /// A mailbox request is never answered.
+    NoResponse,
+    /// The board is this SKU.
+    Sku(Sku),
+    /// Boot stages and mailbox answers take this much longer.
+    Slow(Duration),
+}
+
+const STORM: u32 = 1000;
+const WRONG_VERSION: Version = Version::new(9, 9, 9);
+
+/// How often a fault fires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// This often, then never again.
+    Count(u32),
+    /// Whenever it can.
+    Always,
+}
+
+impl Fault {
+    /// How often the fault fires where nothing else is said.
+    #[must_use]
+    pub fn usual_times(self) -> Times {
+        match self {
+            Self::Sku(_) | Self::Slow(_) => Times::Always,
+            _ => Times::Count(1),
+        }
+    }
+
+    fn parse(name: &str, value: Option<&str>) -> Option<Self> {
+        fn number<T: FromStr>(value: Option<&str>) -> Option<T> {
+            value?.parse().ok()
+        }
+        let fault = match name {
+            "stall-stage" => Self::StallStage(number(value)?),
+            "fail-stage" => Self::FailStage(number(value)?),
+            "reset-at-stage" => Self::ResetAtStage(number(value)?),
+            "fail-after" => Self::FailAfter(number(value)?),
+            "irq-storm" if value.is_none() => Self::InterruptStorm(STORM),
+            "irq-storm" => Self::InterruptStorm(number(value)?),
+            "all-ones-after" => Self::AllOnesAfter(number(value)?),
+            "descriptor-error" => Self::DescriptorError(number(value)?),
+            "stuck-channel" => Self::StuckChannel(number(value)?),
+            "wrong-version" if value.is_none() => Self::WrongVersion(WRONG_VERSION),
+            "wrong-version" => Self::WrongVersion(number(value)?),
+            "sku" => Self::Sku(parse_sku(value?)?),
+            "slow" => Self::Slow(Duration::from_millis(number(value)?)),
+            "lose-irq" if value.is_none() => Self::LoseInterrupt,
+            "spurious-irq" if value.is_none() => Self::SpuriousInterrupt,
+            "no-response" if value.is_none() => Self::NoResponse,
+            _ => return None,
+        };
+        Some(fault)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StallStage(stage) => write!(f, "stall-stage={stage}"),
+            Self::FailStage(stage) => write!(f, "fail-stage={stage}"),
+            Self::ResetAtStage(stage) => write!(f, "reset-at-stage={stage}"),
+            Self::FailAfter(bytes) => write!(f, "fail-after={bytes}"),
+            Self::LoseInterrupt => f.write_str("lose-irq"),
+            Self::SpuriousInterrupt => f.write_str("spurious-irq"),
+            Self::InterruptStorm(times) => write!(f, "irq-storm={times}"),
+            Self::AllOnesAfter(accesses) => write!(f, "all-ones-after={accesses}"),
+            Self::DescriptorError(index) => write!(f, "descriptor-error={index}"),
+            Self::StuckChannel(channel) => write!(f, "stuck-channel={channel}"),
+            Self::WrongVersion(version) => write!(f, "wrong-version={version}"),
+            Self::NoResponse => f.write_str("no-response"),
+            Self::Sku(sku) => write!(f, "sku={sku}"),
+            Self::Slow(time) => write!(f, "slow={}", time.as_millis()),
+        }
+    }
+}
+
+/// A fault and how often it is still to fire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Planned {
+    fault: Fault,
+    times: Times,
+}
+
+/// The faults that a chip has still to show. The default is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FaultPlan(Vec<Planned>);
+
+impl FaultPlan {
+    /// Adds a fault that fires as often as is usual for it.
+    pub fn add(&mut self, fault: Fault) {
+        self.add_times(fault, fault.usual_times());
+    }
+
+    /// Adds a fault that fires `times`.
+    pub fn add_times(&mut self, fault: Fault, times: Times) {
+        self.0.push(Planned { fault, times });
+    }
+
+    /// The first fault from which `pick` takes something, counted as fired.
+    pub(super) fn fire<T>(&mut self, pick: impl Fn(&Fault) -> Option<T>) -> Option<T> {
+        let place = self
+            .0
+            .iter()
+            .position(|planned| pick(&planned.fault).is_some())?;
+        let picked = pick(&self.0[place].fault);
+        match &mut self.0[place].times {
+            Times::Always => {}
+            Times::Count(left) if *left > 1 => *left -= 1,
+            Times::Count(_) => {
+                self.0.remove(place);
+            }
+        }
+        picked
+    }
+
+    /// Whether exactly this fault is due; counted as fired.
+    pub(super) fn fires(&mut self, fault: Fault) -> bool {
+        self.fire(|planned| (*planned == fault).then_some(()))
+            .is_some()
+    }
+
+    /// Whether nothing is planned: the common case, tested on every access.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What `pick` takes from the first fault that has it, without firing.
+    pub(super) fn look<T>(&self, pick: impl Fn(&Fault) -> Option<T>) -> Option<T> {
+        self.0.iter().find_map(|planned| pick(&planned.fault))
+    }
+}
+
+/// The text is no fault plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "not a fault: {0:?} (expected NAME[=VALUE][:once|:always|:COUNT] with NAME one of stall-stage, \
+     fail-stage, reset-at-stage, fail-after, lose-irq, spurious-irq, irq-storm, all-ones-after, \
+     descriptor-error, stuck-channel, wrong-version, no-response, sku, slow)"
+)]
+pub struct FaultError(pub String);
+
+impl FromStr for FaultPlan {
+    type Err = FaultError;
+
+    fn from_str(text: &str) -> Result<Self, FaultError> {
+        let mut plan = Self::default();
+        if text.is_empty() || text == "none" {
+            return Ok(plan);
+        }
+        for part in text.split([',', ';']) {
+            let bad = || FaultError(part.to_owned());
+            let (what, times) = match part.split_once(':') {
+                Some((what, times)) => (what, Some(times)),
+                None => (part, None),
+            };
+            let (name, value) = match what.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (what, None),
+            };
+            let fault = Fault::parse(name, value).ok_or_else(bad)?;
+            let times = match times {
+                None => fault.usual_times(),
+                Some("once") => Times::Count(1),
+                Some("always") => Times::Always,
+                Some(digits) => digits
+                    .parse()
+                    .ok()
+                    .filter(|&count| count > 0)
+                    .map(Times::Count)
+                    .ok_or_else(bad)?,
+            };
+            plan.add_times(fault, times);
+        }
+        Ok(plan)
+    }
+}
+
+impl fmt::Display for FaultPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        for (place, planned) in self.0.iter().enumerate() {
+            if place > 0 {
+                f.write_str(",")?;
+            }
+            write!(f, "{}", planned.fault)?;
+            match planned.times {
+                times if times == planned.fault.usual_times() => {}
+                Times::Always => f.write_str(":always")?,
+                Times::Count(1) => f.write_str(":once")?,
+                Times::Count(count) => write!(f, ":{count}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_reads_back_as_it_prints() {
+        for text in [
+            "none",
+            "stall-stage=2",
+            "fail-stage=1:3,reset-at-stage=3:always",
+            "fail-after=1000,lose-irq,spurious-irq,irq-storm=50",
+            "all-ones-after=100,descriptor-error=7,stuck-channel=1",
+            "wrong-version=9.9.9,no-response:always,sku=5,sku=default:once,slow=250",
+        ] {
+            assert_eq!(text.parse::<FaultPlan>().unwrap().to_string(), text);
+        }
+        let plan: FaultPlan = "irq-storm;wrong-version".parse().unwrap();
+        assert_eq!(plan.to_string(), "irq-storm=1000,wrong-version=9.9.9");
+    }
+
+    #[test]
+    fn what_is_no_fault_is_refused() {
+        for text in [
+            "stall-stage",
+            "stall-stage=x",
+            "lose-irq=1",
+            "lose-irq:0",
+            "lose-irq:",
+            "lose-irq,",
+            "explode",
+        ] {
+            assert!(text.parse::<FaultPlan>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_fault_fires_as_often_as_planned() {
+        let mut plan: FaultPlan = "lose-irq:2,slow=1".parse().unwrap();
+        assert!(plan.fires(Fault::LoseInterrupt));
+        assert!(plan.fires(Fault::LoseInterrupt));
+        assert!(!plan.fires(Fault::LoseInterrupt));
+        for _ in 0..3 {
+            assert!(plan.fires(Fault::Slow(Duration::from_millis(1))));
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The driver on the chip: answers the control mailbox.
+
+use std::time::{Duration, Instant};
+
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
+
+use super::boot::{ChipState, MAILBOX};
+use super::core::Core;
+use super::fault::Fault;
+use crate::spec::control::{Request, Response, code, software};
+use crate::spec::firmware::Version;
+
+/// Negated Linux error numbers, as the mailbox carries them.
+mod errno {
+    pub(super) const INVALID: i32 = -22;
+    pub(super) const REFUSED: i32 = -111;
+}
+
+/// From the answer to POWER_OFF to the moment when nothing answers any more: the host reads it first.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+impl Core {
+    /// Reads the request, acts, writes the response over it, and interrupts.
+    pub(super) fn answer(&mut self) {
+        let ChipState::Running(version) = self.firmware.state() else {
+            return;
+        };
+        if std::mem::take(&mut self.firmware.rung_again) {
+            self.firmware.answer_due = Some(self.due(self.timing.answer()));
+        }
+        if self.faults.fires(Fault::NoResponse) {
+            return;
+        }
+        let mut bytes = [0; size_of::<Request>()];
+        self.memory.copy_out(MAILBOX, &mut bytes);
+        let request = Request::read_from_bytes(&bytes).unwrap_or_else(|_| Request::new_zeroed());
+        let response = self.act(&request, version);
+        self.memory.copy_in(MAILBOX, response.as_bytes());
+        self.bridge.raise_software(software::SOC_CONTROL_DONE);
+    }
+
+    fn act(&mut self, request: &Request, version: Version) -> Response {
+        let code = request.code.get();
+        match code {
+            code::QUERY_DRIVER_INFO => {
+                let wrong = self.faults.fire(|fault| match fault {
+                    Fault::WrongVersion(version) => Some(*version),
+                    _ => None,
+                });
+                Response::driver_info(wrong.unwrap_or(version))
+            }
+            // Nobody listens on any port: the services of the system are not part of the chip yet.
+            code::CONNECT => Response::status(code, errno::REFUSED),
+            code::CLOSE => {
+                let bitmap = request
+                    .payload
+                    .first_chunk()
+                    .copied()
+                    .map_or(0, u32::from_le_bytes);
+                if bitmap != 0 {
+                    self.complaints.add(format!(
+                        "CLOSE of channels {bitmap:#010x}, which are not open"
+                    ));
+                }
+                Response::status(code, 0)
+            }
+            code::POWER_OFF => {
+                self.firmware.off_due = Some(Instant::now() + LAST_WORDS);
+                Response::status(code, 0)
+            }
+            unknown => {
+                self.complaints
+                    .add(format!("mailbox request with unknown code {unknown:#x}"));
+                Response::status(unknown, errno::INVALID)
+            }
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Which card, on which link, in which state: what a software chip is made from.
+//!
+//! Text is `NAME[,key=value…]`; the name sets everything, the keys change it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::spec::board::{Board, Chip, HAILO10H, Layout, Sku};
+use crate::spec::firmware::Version;
+
+/// What a software chip is and how its link is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    name: &'static str,
+    chip: Chip,
+    /// Link speed, 1..=4 (2.5, 5, 8, 16 GT/s).
+    pub speed: u32,
+    /// Lanes: 1, 2 or 4.
+    pub width: u32,
+    /// The variant of the board.
+    pub sku: Sku,
+    /// Max read request after a reset in bytes, a power of two in 128..=4096.
+    pub max_read_request: u32,
+    /// Firmware of this release runs already.
+    pub loaded: Option<Version>,
+    /// What QUERY_DRIVER_INFO reports. `None`: the version in the header of the SCU firmware where
+    /// that is a known release, else 5.2.0.
+    pub version: Option<Version>,
+    /// The release layout that the boot ROM expects. `None`: by the SCU firmware's version.
+    pub layout: Option<Layout>,
+    /// Whether link and firmware take the time they take on a board.
+    pub timing: bool,
+}
+
+const PRESETS: [(&str, Chip, u32, u32, bool); 5] = [
+    ("default", Chip::Hailo10h, 3, 4, false),
+    ("pi5-gen2-x1", Chip::Hailo10h, 2, 1, true),
+    ("pi5-gen3-x1", Chip::Hailo10h, 3, 1, true),
+    ("m2-gen3-x4", Chip::Hailo10h, 3, 4, true),
+    ("hailo12l", Chip::Hailo12l, 3, 4, false),
+];
+
+/// Max read request in use on a Pi 5. Source: platform notes of Hailo-10H boards on a Pi 5.
+const USUAL_READ_REQUEST: u32 = 512;
+
+impl Default for Profile {
+    fn default() -> Self {
+        Self::preset("default").expect("the table has a default")
+    }
+}
+
+impl Profile {
+    /// The names that a profile's text can begin with.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        PRESETS.iter().map(|preset| preset.0)
+    }
+
+    fn preset(wanted: &str) -> Option<Self> {
+        let &(name, chip, speed, width, timing) =
+            PRESETS.iter().find(|preset| preset.0 == wanted)?;
+        Some(Self {
+            name,
+            chip,
+            speed,
+            width,
+            sku: Sku::Default,
+            max_read_request: USUAL_READ_REQUEST,
+            loaded: None,
+            version: None,
+            layout: None,
+            timing,
+        })
+    }
+
+    /// The chip: a Hailo-10H or Hailo-12L.
+    #[must_use]
+    pub fn chip(&self) -> Chip {
+        self.chip
+    }
+
+    /// Addresses and stages of the chip.
+    #[must_use]
+    pub fn board(&self) -> &'static Board {
+        self.chip.soc_board().unwrap_or(&HAILO10H)
+    }
+
+    fn set(&mut self, key: &str, value: &str) -> Option<()> {
+        match key {
+            "speed" => self.speed = value.parse().ok().filter(|speed| (1..=4).contains(speed))?,
+            "width" => {
+                self.width = value
+                    .parse()
+                    .ok()
+                    .filter(|width| [1, 2, 4].contains(width))?
+            }
+            "sku" => self.sku = parse_sku(value)?,
+            "mrrs" => {
+                let sane = |bytes: &u32| bytes.is_power_of_two() && (128..=4096).contains(bytes);
+                self.max_read_request = value.parse().ok().filter(sane)?;
+            }
+            "loaded" => self.loaded = Some(value.parse().ok()?),
+            "version" => self.version = Some(value.parse().ok()?),
+            "layout" => self.layout = Some(parse_layout(value)?),
+            "timing" => self.timing = parse_switch(value)?,
+            "chip" => self.chip = parse_chip(value)?,
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+/// A SKU as users type it: `default`, or its number 0..=63.
+pub(super) fn parse_sku(text: &str) -> Option<Sku> {
+    match text {
+        "default" => Some(Sku::Default),
+        digits => digits.parse().ok().filter(|&n| n < 64).map(Sku::Number),
+    }
+}
+
+fn parse_layout(text: &str) -> Option<Layout> {
+    [Layout::V4, Layout::V5_0, Layout::V5_1]
+        .into_iter()
+        .find(|layout| layout.name() == text)
+}
+
+fn parse_switch(text: &str) -> Option<bool> {
+    match text {
+        "on" => Some(true),
+        "off" => Some(false),
+        _ => None,
+    }
+}
+
+fn parse_chip(text: &str) -> Option<Chip> {
+    [Chip::Hailo10h, Chip::Hailo12l]
+        .into_iter()
+        .find(|&chip| chip_name(chip) == text)
+}
+
+fn chip_name(chip: Chip) -> &'static str {
+    chip.soc_board().map_or("", |board| board.firmware_dir)
+}
+
+/// The text is no profile.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProfileError {
+    /// The name is not one of [`Profile::names`].
+    #[error("no profile is called {0:?} (there are {known})", known = Profile::names().collect::<Vec<_>>().join(", "))]
+    Name(String),
+    /// A key is unknown, or its value makes no sense.
+    #[error(
+        "{0:?} is not understood (keys: speed=1..4, width=1|2|4, sku=default|0..63, mrrs=128..4096, \
+         loaded=VERSION, version=VERSION, layout=4.x|5.0|5.1, timing=on|off, chip=hailo10h|hailo12l)"
+    )]
+    Key(String),
+    /// The chip never had releases of that layout.
+    #[error("a {chip} has no firmware layout {layout}")]
+    Layout {
+        /// The chip.
+        chip: Chip,
+        /// The layout asked for.
+        layout: Layout,
+    },
+}
+
+impl FromStr for Profile {
+    type Err = ProfileError;
+
+    fn from_str(text: &str) -> Result<Self, ProfileError> {
+        let mut parts = text.split(',');
+        let name = parts.next().unwrap_or_default();
+        let mut profile = Self::preset(name).ok_or_else(|| ProfileError::Name(name.to_owned()))?;
+        for part in parts {
+            let bad = || ProfileError::Key(part.to_owned());
+            let (key, value) = part.split_once('=').ok_or_else(bad)?;
+            profile.set(key, value).ok_or_else(bad)?;
+        }
+        match profile.layout {
+            Some(layout) if profile.board().stages(layout).is_none() => Err(ProfileError::Layout {
+                chip: profile.chip,
+                layout,
+            }),
+            _ => Ok(profile),
+        }
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)?;
+        let preset = Self::preset(self.name).unwrap_or_default();
+        if self.chip != preset.chip {
+            write!(f, ",chip={}", chip_name(self.chip))?;
+        }
+        if self.speed != preset.speed {
+            write!(f, ",speed={}", self.speed)?;
+        }
+        if self.width != preset.width {
+            write!(f, ",width={}", self.width)?;
+        }
+        if self.sku != preset.sku {
+            write!(f, ",sku={}", self.sku)?;
+        }
+        if self.max_read_request != preset.max_read_request {
+            write!(f, ",mrrs={}", self.max_read_request)?;
+        }
+        if let Some(version) = self.loaded {
+            write!(f, ",loaded={version}")?;
+        }
+        if let Some(version) = self.version {
+            write!(f, ",version={version}")?;
+        }
+        if let Some(layout) = self.layout {
+            write!(f, ",layout={layout}")?;
+        }
+        if self.timing != preset.timing {
+            write!(f, ",timing={}", if self.timing { "on" } else { "off" })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_profile_reads_back_as_it_prints() {
+        for text in [
+            "default",
+            "pi5-gen2-x1",
+            "pi5-gen3-x1,timing=off",
+            "m2-gen3-x4,width=2,sku=6,mrrs=128",
+            "hailo12l,loaded=5.2.0,version=5.3.0,layout=5.1",
+            "default,chip=hailo12l,speed=1,timing=on",
+        ] {
+            assert_eq!(text.parse::<Profile>().unwrap().to_string(), text);
+        }
+        assert_eq!(Profile::names().count(), PRESETS.len());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for text in [
+            "",
+            "pi6",
+            "default,",
+            "default,speed=5",
+            "default,width=3",
+            "default,sku=64",
+            "default,mrrs=300",
+            "default,colour=red",
+            "hailo12l,layout=4.x",
+        ] {
+            assert!(text.parse::<Profile>().is_err(), "{text:?}");
+        }
+    }
+}
