@@ -92,6 +92,14 @@ pub struct Device {
 }
 
 impl Device {
+    /// Opens what `target` names: connects, then as [`Self::new`].
+    ///
+    /// # Errors
+    /// There is no such device or it can't be reached; then as [`Self::new`].
+    pub fn open(target: &Target, options: &OpenOptions) -> Result<Self, Error> {
+        Self::new(open::connect(target, options)?)
+    }
+
     /// Brings up the function behind `transport`: identifies it, wakes it, checks that it answers,
     /// sets the link's read request, and takes its interrupts.
     ///

@@ -37,6 +37,8 @@ pub struct BootOptions {
     pub retries: u32,
     /// Reset and load although firmware runs already: the update of a running card.
     pub force: bool,
+    /// Longest wait for each stage, instead of that of the stage table (5 s and 40 s).
+    pub timeout: Option<Duration>,
     /// Stops the boot at the next good moment; the device is then quiet and in an undefined stage.
     pub cancel: CancelToken,
 }

@@ -1,7 +1,7 @@
 //! The stages, one after the other: files, trigger, wait, and the effect checked.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::error::{BootError, ChannelReport, StageFailure};
 use super::options::{BootOptions, BootReport, Phase, Progress, Via};
@@ -77,7 +77,7 @@ pub fn upload(
     };
     let last = stages.last().map_or(0, |stage| stage.number);
     for stage in stages {
-        let started = Deadline::after(stage.timeout);
+        let started = Instant::now();
         let mut run = StageRun {
             context,
             set,
@@ -91,9 +91,9 @@ pub fn upload(
             "{}: boot stage {} done in {:.3} s",
             transport.name(),
             stage.number,
-            started.waited().as_secs_f64()
+            started.elapsed().as_secs_f64()
         );
-        report.stages.push(started.waited());
+        report.stages.push(started.elapsed());
         if stage.number == 1 && set.skus().next().is_some() {
             report.sku = Some(read_sku(transport, context.board)?);
         }
@@ -166,6 +166,10 @@ impl StageRun<'_, '_> {
             done,
             total,
         });
+    }
+
+    fn timeout(&self) -> Duration {
+        self.options.timeout.unwrap_or(self.stage.timeout)
     }
 
     fn check_cancelled(&self) -> Result<(), BootError> {
@@ -296,7 +300,7 @@ impl StageRun<'_, '_> {
         report.copied += transfer.copied();
         report.channels = transfer.channel_count();
         transfer.launch()?;
-        let deadline = Deadline::after(self.stage.timeout);
+        let deadline = Deadline::after(self.timeout());
         let cancel = self.options.cancel.clone();
         let waited = transfer.wait(context, &deadline, &cancel, |done| {
             self.tell(Phase::Upload, &names, done, total)
@@ -332,7 +336,7 @@ impl StageRun<'_, '_> {
     fn wait(&mut self, total: u64) -> Result<(), BootError> {
         const SLICE: Duration = Duration::from_millis(100);
         self.tell(Phase::Wait, "", total, total);
-        let deadline = Deadline::after(self.stage.timeout);
+        let deadline = Deadline::after(self.timeout());
         loop {
             let slice = Deadline::after(SLICE.min(deadline.remaining()));
             match self

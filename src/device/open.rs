@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Link, read_link};
+use super::{Link, Target, read_link, report};
+use crate::error::{Error, ErrorKind};
 use crate::pci::capability;
 use crate::spec::config_space::{capability as id, express, power};
 use crate::transport::bars::Bars;
-use crate::transport::{Result, Transport, Width};
+use crate::transport::vfio_user::{Options, VfioUserTransport};
+use crate::transport::{Result, Transport, TransportError, Width};
 
 /// How to open a target.
 #[derive(Clone, Default)]
@@ -25,6 +27,39 @@ impl std::fmt::Debug for OpenOptions {
             .field("wrap", &self.wrap.is_some())
             .finish()
     }
+}
+
+/// Connects to what `target` names. The software chip is no business of the driver's: whoever wants
+/// it gives `Device::new` a transport over it.
+pub(super) fn connect(
+    target: &Target,
+    options: &OpenOptions,
+) -> std::result::Result<Arc<dyn Transport>, Error> {
+    let unsupported = |action: &str, hint: &str| {
+        Err(Error::new(ErrorKind::Unsupported, target.to_string(), action).with_hint(hint))
+    };
+    let transport: Arc<dyn Transport> = match target {
+        Target::VfioUser(path) => {
+            let failed = |error: TransportError| report::connect(&target.to_string(), error);
+            Arc::new(VfioUserTransport::connect(path, Options::default()).map_err(failed)?)
+        }
+        Target::Sim(_) => {
+            return unsupported(
+                "the software chip is not opened by name here",
+                "give Device::new a LocalTransport over a model::Chip",
+            );
+        }
+        Target::Pci(_) | Target::Index(_) => {
+            return unsupported(
+                "cards can't be opened yet: the kernel back ends (VFIO, sysfs) are not built",
+                "use the software chip with -d sim, or a device behind vfio-user:PATH",
+            );
+        }
+    };
+    Ok(match &options.wrap {
+        Some(wrap) => wrap(transport),
+        None => transport,
+    })
 }
 
 /// Time that a function needs from D3hot to D0.

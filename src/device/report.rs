@@ -15,6 +15,45 @@ use crate::transport::{Transport, TransportError};
 const GONE: &str =
     "the link is down or the device stopped: reseat or power-cycle it, then hailoctl scan";
 
+/// A connection that was not made.
+pub(super) fn connect(name: &str, error: TransportError) -> Error {
+    let hint = "start the server first: hailoctl sim --socket PATH";
+    match &error {
+        TransportError::Os { source, .. }
+            if matches!(
+                source.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused
+            ) =>
+        {
+            Error::new(ErrorKind::NoDevice, name, "nobody serves this socket")
+                .with_hint(hint)
+                .because(error)
+        }
+        TransportError::Os { source, .. }
+            if source.kind() == std::io::ErrorKind::PermissionDenied =>
+        {
+            Error::new(
+                ErrorKind::NotPermitted,
+                name,
+                "this socket belongs to another user",
+            )
+            .with_hint("run as the user who started the server")
+            .because(error)
+        }
+        TransportError::Refused {
+            errno: nix::errno::Errno::EBUSY,
+            ..
+        } => Error::new(
+            ErrorKind::Busy,
+            name,
+            "the device is in use by another client",
+        )
+        .with_hint("the server takes one client at a time; end the other one")
+        .because(error),
+        _ => of_transport(name, "failed to connect".to_owned(), error),
+    }
+}
+
 /// An error of the transport in `action`.
 pub(super) fn transport(transport: &dyn Transport, action: &str, error: TransportError) -> Error {
     of_transport(transport.name(), format!("failed to {action}"), error)

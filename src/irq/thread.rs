@@ -9,11 +9,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::time::TimeSpec;
 
 use super::{Event, Waited};
 use crate::deadline::Deadline;
@@ -245,29 +246,31 @@ impl Shared {
             Ok(interrupt) => interrupt,
             Err(error) => return self.lose(&error.to_string()),
         };
+        let mut look = None;
         while !self.stop.load(Ordering::SeqCst) {
-            let woken = match self.sleep(interrupt) {
+            let pause = self.pause(interrupt.is_some(), &mut look);
+            let woken = match self.sleep(interrupt, pause) {
                 Ok(woken) => woken,
                 Err(errno) => return self.lose(&format!("waiting for interrupts: {errno}")),
             };
             if woken.lost {
                 return self.lose("the kernel asks for the device back or reports an error");
             }
+            let due = look.map_or(interrupt.is_none(), |at| Instant::now() >= at);
             if woken.interrupt {
                 self.interrupts.fetch_add(1, Ordering::Relaxed);
-            } else if woken.kicked {
+            } else if !due {
                 continue; // Only the length of the sleep changes, or the thread ends.
             }
+            look = None;
             match self.handle() {
                 Ok(0) if woken.interrupt => {
                     self.spurious.fetch_add(1, Ordering::Relaxed);
                 }
-                Ok(causes)
-                    if causes > 0 && !woken.interrupt && interrupt.is_some() && !woken.kicked =>
-                {
+                Ok(rounds) if rounds > 0 && !woken.interrupt && interrupt.is_some() => {
                     self.lost.fetch_add(1, Ordering::Relaxed);
                     log::warn!(
-                        "{}: {causes} causes pending without an interrupt",
+                        "{}: {rounds} causes pending without an interrupt",
                         self.transport.name()
                     );
                 }
@@ -277,21 +280,29 @@ impl Shared {
         }
     }
 
-    fn sleep(&self, interrupt: Option<BorrowedFd<'_>>) -> Result<Woken, Errno> {
+    /// How long the thread may sleep; `look` is when it looks by itself, while somebody waits. Short
+    /// waits one after the other do not put that off.
+    fn pause(&self, interrupt: bool, look: &mut Option<Instant>) -> Option<Duration> {
         let waiting = self.waiters.load(Ordering::SeqCst) > 0;
-        let pause = match (interrupt.is_some(), waiting) {
-            (true, true) => Some(LOOK_AGAIN),
-            (true, false) => None,
+        match (interrupt, waiting) {
+            (true, true) => {
+                let at = *look.get_or_insert_with(|| Instant::now() + LOOK_AGAIN);
+                Some(at.saturating_duration_since(Instant::now()))
+            }
+            (true, false) => {
+                *look = None;
+                None
+            }
             (false, true) => Some(POLL_BUSY),
             (false, false) => Some(POLL_IDLE),
-        };
-        if let Some(pause) = pause.filter(|pause| *pause < Duration::from_millis(1)) {
-            std::thread::sleep(pause); // poll(2) counts in milliseconds.
         }
-        let timeout = match pause {
-            None => PollTimeout::NONE,
-            Some(pause) => PollTimeout::try_from(pause).unwrap_or(PollTimeout::ZERO),
-        };
+    }
+
+    fn sleep(
+        &self,
+        interrupt: Option<BorrowedFd<'_>>,
+        pause: Option<Duration>,
+    ) -> Result<Woken, Errno> {
         let wanted = |fd| PollFd::new(fd, PollFlags::POLLIN);
         // The wake-up's own descriptor fills the places of those that a back end lacks.
         let kick = self.wake.as_fd();
@@ -300,13 +311,12 @@ impl Shared {
             wanted(interrupt.unwrap_or(kick)),
             wanted(self.transport.lost().unwrap_or(kick)),
         ];
-        match poll(&mut fds, timeout) {
+        match ppoll(&mut fds, pause.map(TimeSpec::from), None) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
         let readable = |index: usize| fds[index].any().unwrap_or(true);
-        let kicked = readable(0);
-        if kicked {
+        if readable(0) {
             drain(kick)?;
         }
         let interrupted = interrupt.is_some() && readable(1);
@@ -315,7 +325,6 @@ impl Shared {
         }
         let lost = self.transport.lost().is_some() && readable(2);
         Ok(Woken {
-            kicked,
             interrupt: interrupted,
             lost,
         })
@@ -377,7 +386,6 @@ impl Shared {
 }
 
 struct Woken {
-    kicked: bool,
     interrupt: bool,
     lost: bool,
 }

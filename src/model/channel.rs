@@ -177,7 +177,7 @@ impl Channels {
     }
 
     fn side(&self, instance: u32) -> Side {
-        self.get(instance / 2).sides[usize::from(instance % 2 != 0)]
+        self.get(instance / 2).sides[usize::from(!instance.is_multiple_of(2))]
     }
 
     pub(super) fn read(&self, offset: u32, complaints: &mut Complaints) -> u32 {
@@ -236,7 +236,7 @@ impl Channels {
 
     fn change(&mut self, instance: u32, change: impl FnOnce(&mut Side)) {
         if let Some(channel) = self.get_mut(instance / 2) {
-            change(&mut channel.sides[usize::from(instance % 2 != 0)]);
+            change(&mut channel.sides[usize::from(!instance.is_multiple_of(2))]);
         }
     }
 

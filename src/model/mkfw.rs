@@ -200,14 +200,15 @@ impl MakeFirmware {
         }
     }
 
-    /// Bytes of a file: odd numbers, so that short last pages and words are met.
+    /// Bytes of a file: odd numbers where they go by DMA, so that short last pages are met; whole words
+    /// through the window, whose last word has no length of its own at the chip.
     fn len(&self, file: &StageFile, name: &str, left: &mut u64) -> u64 {
         let len = match (name, file.kind) {
             (_, FileKind::Container) => return 0,
             (FILE_SYSTEM, _) => (*left).clamp(4097, file.max_len),
             (FIT_IMAGE, _) => (self.size / 8 + 13).min(file.max_len),
             (SPL, _) => file.max_len.min(0x2_0003),
-            _ => file.max_len.min(0x7a61),
+            _ => file.max_len.min(0x7a64),
         };
         *left = left.saturating_sub(len);
         len

@@ -209,7 +209,7 @@ pub(super) fn files(
     for stage in stages {
         for file in stage.files {
             match file.kind {
-                FileKind::Raw => found.extend(raw(file, sku, memory)),
+                FileKind::Raw => found.extend(raw(file, room(board, stages, file), sku, memory)),
                 FileKind::Container => found.extend(container(board, stage, file, sku, memory)),
             }
         }
@@ -224,8 +224,24 @@ fn name_of(file: &StageFile, sku: Sku) -> String {
     }
 }
 
-fn raw(file: &StageFile, sku: Sku, memory: &Memory) -> Option<ReceivedFile> {
-    let len = memory.received.len_within(file.address, file.max_len);
+/// Bytes of a file's place: to its limit, or to where another file begins before that.
+fn room(board: &Board, stages: &[Stage], file: &StageFile) -> u64 {
+    let parts = [
+        board.firmware_header,
+        board.application_code,
+        board.key_certificate,
+        board.content_certificate,
+    ];
+    let files = stages.iter().flat_map(|stage| stage.files);
+    let starts = files.map(|file| file.address).chain(parts);
+    let next = starts.filter(|start| *start > file.address).min();
+    next.map_or(file.max_len, |next| {
+        file.max_len.min(next.0 - file.address.0)
+    })
+}
+
+fn raw(file: &StageFile, room: u64, sku: Sku, memory: &Memory) -> Option<ReceivedFile> {
+    let len = memory.received.len_within(file.address, room);
     let whole = || Fingerprint::new(memory).at(file.address, len);
     (len > 0).then(|| whole().file(name_of(file, sku), file.address))
 }
