@@ -1,0 +1,63 @@
+"""Initial RAM file systems for guests, written as cpio archives (`newc`) without any tool or root."""
+
+import os
+import re
+import stat
+from pathlib import Path
+
+from .packages import run
+
+
+class Initramfs:
+    """Collects files; `write` makes the archive. Not compressed: the guest reads it from memory."""
+
+    def __init__(self):
+        self.entries: dict[str, tuple[int, bytes]] = {}
+
+    def folder(self, path: str):
+        """Adds a folder and its parents."""
+        parts = path.strip("/").split("/")
+        for depth in range(1, len(parts) + 1):
+            self.entries.setdefault("/".join(parts[:depth]), (stat.S_IFDIR | 0o755, b""))
+
+    def data(self, path: str, content: bytes, mode: int = 0o644):
+        """Adds a file with this content."""
+        if parent := os.path.dirname(path.strip("/")):
+            self.folder(parent)
+        self.entries[path.strip("/")] = (stat.S_IFREG | mode, content)
+
+    def file(self, path: str, source: Path):
+        """Adds a copy of a file, with its permission bits."""
+        self.data(path, source.read_bytes(), stat.S_IMODE(source.stat().st_mode))
+
+    def tree(self, path: str, source: Path):
+        """Adds the regular files of a folder."""
+        for found in sorted(source.rglob("*")):
+            if found.is_file():
+                self.file(f"{path}/{found.relative_to(source)}", found)
+
+    def program(self, path: str, source: Path):
+        """Adds a program and, at their own paths, the shared libraries that it loads."""
+        self.data(path, source.read_bytes(), 0o755)
+        if b"ld-linux" in source.read_bytes()[:8192]:
+            for library in re.findall(r"(/\S+) \(0x", run("ldd", source)):
+                self.file(library, Path(library))
+
+    def write(self, target: Path):
+        """Writes the archive: folders first, as the kernel wants."""
+        with open(target, "wb") as out:
+            number = 0
+            for path, (mode, content) in sorted(self.entries.items()):
+                number += 1
+                _entry(out, number, path, mode, content)
+            _entry(out, 0, "TRAILER!!!", 0, b"")
+
+
+def _entry(out, number: int, path: str, mode: int, content: bytes):
+    """One cpio entry: a header of hexadecimal fields, the name, the data, each padded to 4 bytes."""
+    name = path.encode() + b"\0"
+    links = 2 if stat.S_ISDIR(mode) else 1
+    fields = (number, mode, 0, 0, links, 0, len(content), 0, 0, 0, 0, len(name), 0)
+    head = b"070701" + b"".join(b"%08x" % field for field in fields) + name
+    out.write(head + bytes(-len(head) % 4))
+    out.write(content + bytes(-len(content) % 4))

@@ -1,0 +1,111 @@
+"""Debian packages, fetched and unpacked without root and without touching the machine's own apt.
+
+A private apt state with an empty dpkg status makes apt resolve whole dependency closures, libc
+included, so the result does not depend on what is installed here. Versions are never pinned: the
+mirrors drop old ones, so the candidates of the day are taken once and then kept in the cache.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from . import Unavailable
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+DEFAULT_MIRROR = "http://deb.debian.org/debian"
+SUITES = ("trixie", "trixie-backports")
+
+
+def run(*command, cwd=None, env=None) -> str:
+    """Runs a tool that the lab cannot do without; its failure makes the lab unavailable."""
+    try:
+        done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise Unavailable(f"{command[0]} is not installed") from error
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
+        raise Unavailable(f"{' '.join(map(str, command[:2]))} failed: {lines[-1]}")
+    return done.stdout
+
+
+def mirror() -> str:
+    """The Debian mirror to use: VM_LAB_MIRROR, else the one in this machine's apt sources."""
+    if chosen := os.environ.get("VM_LAB_MIRROR"):
+        return chosen
+    rows = run("apt-get", "indextargets", "--format", "$(ORIGIN)|$(REPO_URI)", "Created-By: Packages")
+    found = [row.split("|", 1)[1] for row in rows.splitlines() if row.startswith("Debian|")]
+    plain = [uri for uri in found if "security" not in uri]
+    return (plain or [DEFAULT_MIRROR])[0].rstrip("/")
+
+
+class Debian:
+    """A private apt under `home`, updated on first use."""
+
+    def __init__(self, home: Path):
+        self.home = home
+        self.env = dict(os.environ, APT_CONFIG=str(home / "apt.conf"))
+        self.updated = False
+
+    def apt(self, tool: str, *arguments, cwd=None) -> str:
+        """Runs apt-get or apt-cache on the private state."""
+        if not self.updated:
+            self._update()
+        return run(tool, *arguments, cwd=cwd, env=self.env)
+
+    def _update(self):
+        keyring = Path(os.environ.get("VM_LAB_KEYRING", KEYRING))
+        if not keyring.exists():
+            raise Unavailable(f"{keyring} is missing: install debian-archive-keyring or set VM_LAB_KEYRING")
+        for folder in ("state/lists/partial", "cache/archives/partial"):
+            (self.home / folder).mkdir(parents=True, exist_ok=True)
+        (self.home / "status").touch()
+        uri = mirror()
+        (self.home / "sources.list").write_text(
+            "".join(f"deb [signed-by={keyring}] {uri} {suite} main\n" for suite in SUITES)
+        )
+        (self.home / "apt.conf").write_text(
+            f'Dir::Etc::sourcelist "{self.home}/sources.list";\n'
+            'Dir::Etc::sourceparts "/dev/null";\n'
+            'Dir::Etc::preferencesparts "/dev/null";\n'
+            'Dir::Etc::parts "/dev/null";\n'
+            f'Dir::State "{self.home}/state";\n'
+            f'Dir::State::status "{self.home}/status";\n'
+            f'Dir::Cache "{self.home}/cache";\n'
+            'APT::Install-Recommends "false";\n'
+            'APT::Sandbox::User "root";\n'
+            'Acquire::Languages "none";\n'
+        )
+        run("apt-get", "-qq", "update", "-o", "APT::Update::Error-Mode=any", env=self.env)
+        self.updated = True
+
+    def unpack_closure(self, package: str, suite: str, into: Path):
+        """Unpacks a package and everything that it depends on."""
+        archives = self.home / "cache/archives"
+        for old in archives.glob("*.deb"):
+            old.unlink()
+        self.apt("apt-get", "-qq", "-y", "--download-only", "-t", suite, "install", package)
+        self._unpack(archives, into)
+
+    def unpack(self, packages: list[str], into: Path):
+        """Unpacks exactly these packages."""
+        folder = self.home / "single"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        self.apt("apt-get", "-qq", "download", *packages, cwd=folder)
+        self._unpack(folder, into)
+
+    def dependency(self, meta: str, prefix: str) -> str:
+        """The package a meta package stands for: its first dependency that starts with `prefix`."""
+        for line in self.apt("apt-cache", "depends", meta).splitlines():
+            kind, _, name = line.strip().partition("Depends: ")
+            if not kind and name.startswith(prefix):
+                return name
+        raise Unavailable(f"{meta} depends on no {prefix}* package")
+
+    @staticmethod
+    def _unpack(folder: Path, into: Path):
+        into.mkdir(parents=True, exist_ok=True)
+        for archive in sorted(folder.glob("*.deb")):
+            run("dpkg-deb", "-x", archive, into)
+            archive.unlink()
