@@ -1,11 +1,11 @@
 # What scenarios are written with. Sourced by init; the report port is descriptor 9.
 
 # A line for the lab.
-report() { echo "$*" >&9; }
+report() { echo "$*" | tr '\n' ' ' | sed 's/ *$/\n/' >&9; }
 
 # Ends the run with a reason.
 fail() {
-	dmesg | tail -n 40 >/dev/ttyS0
+	dmesg | tail -n 40 >/dev/console
 	report "fail $*"
 	poweroff -f
 }

@@ -30,18 +30,22 @@ def hailoctl(repository: Path) -> Path:
 
 def initrd(scenario: Scenario, cache: Cache, tool: Path, guest: Path, logs: Path) -> Path:
     """The guest's whole file system, as an archive in `logs`."""
-    kernel = cache.kernel(scenario.kernel)
+    architecture, kernel = KERNELS[scenario.kernel].architecture, cache.kernel(scenario.kernel)
+    modules = [name for name in KERNELS[scenario.kernel].modules if (kernel / f"{name}.ko").exists()]
     image = Initramfs()
     for folder in ("proc", "sys", "dev", "tmp", "bin"):
         image.folder(folder)
-    image.data("bin/busybox", cache.busybox().read_bytes(), 0o755)
+    image.data("bin/busybox", cache.busybox(architecture).read_bytes(), 0o755)
     image.data("init", (guest / "init").read_bytes(), 0o755)
     image.file("lab/lib.sh", guest / "lib.sh")
     image.data("lab/scenario.sh", scenario.path.read_bytes())
-    image.data("lab/modules", "\n".join(KERNELS[scenario.kernel].modules).encode() + b"\n")
-    for module in KERNELS[scenario.kernel].modules:
+    image.data("lab/modules", "".join(f"{module}\n" for module in modules).encode())
+    for module in modules:
         image.file(f"lab/{module}.ko", kernel / f"{module}.ko")
-    image.program("bin/hailoctl", tool)
+    if scenario.tool:
+        if architecture != "amd64":
+            raise Unavailable(f"hailoctl is not built for {architecture} guests")
+        image.program("bin/hailoctl", tool)
     if scenario.firmware is not None:
         made = logs / "firmware"
         command = [str(tool), "sim", "mkfw", str(made), *scenario.firmware]

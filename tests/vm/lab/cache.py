@@ -19,18 +19,20 @@ from .packages import Debian, run
 
 @dataclass(frozen=True)
 class Kernel:
-    """A Debian kernel: the meta package that names it, and the modules guests load, in order."""
+    """A Debian kernel: the meta package that names it, its architecture, the modules guests load, in order."""
 
     meta: str
+    architecture: str
     modules: tuple[str, ...]
 
 
+VFIO = ("irqbypass", "vfio", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci")
+
 KERNELS = {
     # The cloud flavour: a third of the size, and it has VFIO, the Intel IOMMU, interrupt remapping and AER.
-    "cloud-amd64": Kernel(
-        "linux-image-cloud-amd64",
-        ("irqbypass", "vfio", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci"),
-    ),
+    "cloud-amd64": Kernel("linux-image-cloud-amd64", "amd64", VFIO),
+    # 16 KiB pages, as on a Raspberry Pi 5.
+    "arm64-16k": Kernel("linux-image-arm64-16k", "arm64", ("virtio-iommu", *VFIO)),
 }
 
 
@@ -60,48 +62,48 @@ class Cache:
             scratch.rename(place)
         return place
 
-    def qemu(self) -> list[str]:
-        """The command that starts QEMU for x86-64 guests, with the path to its firmware."""
+    def qemu(self, architecture: str) -> list[str]:
+        """The command that starts QEMU for guests of an architecture, with the path to its firmware."""
         if os.uname().machine != "x86_64":
             raise Unavailable("the lab's QEMU is fetched for x86-64 machines only")
 
         def fill(root: Path):
-            self.debian.unpack_closure("qemu-system-x86", "trixie-backports", root)
-            if "vfio-user-pci" not in run(*_qemu_command(root), "-device", "help"):
+            self.debian.unpack_closure(["qemu-system-x86", "qemu-system-arm"], "trixie-backports", root)
+            if "vfio-user-pci" not in run(*_qemu_command(root, architecture), "-device", "help"):
                 raise Unavailable("the mirror's QEMU has no vfio-user-pci device (it came with 10.1)")
 
-        return _qemu_command(self._make("qemu", fill))
+        return _qemu_command(self._make("qemu", fill), architecture)
 
     def kernel(self, name: str) -> Path:
-        """A folder with `vmlinuz`, `release` and the modules of KERNELS[name], decompressed."""
+        """A folder with `vmlinuz` and the modules of KERNELS[name], decompressed."""
         kernel = KERNELS[name]
 
         def fill(folder: Path):
-            package = self.debian.dependency(kernel.meta, "linux-image-")
+            package = self.debian.dependency(f"{kernel.meta}:{kernel.architecture}", "linux-image-")
             tree = folder / "tree"
             self.debian.unpack([package], tree)
             shutil.copy(next(tree.glob("boot/vmlinuz-*")), folder / "vmlinuz")
-            (folder / "release").write_text(package.removeprefix("linux-image-") + "\n")
             for module in kernel.modules:
                 _copy_module(tree, module, folder / f"{module}.ko")
             shutil.rmtree(tree)
 
         return self._make(f"kernel-{name}", fill)
 
-    def busybox(self) -> Path:
+    def busybox(self, architecture: str) -> Path:
         """A static busybox, the guests' whole userland."""
-        tree = self._make("busybox", lambda folder: self.debian.unpack(["busybox-static"], folder))
+        package = f"busybox-static:{architecture}"
+        tree = self._make(f"busybox-{architecture}", lambda folder: self.debian.unpack([package], folder))
         return tree / "usr/bin/busybox"
 
 
-def _qemu_command(root: Path) -> list[str]:
+def _qemu_command(root: Path, architecture: str) -> list[str]:
     """QEMU through its own dynamic loader: it wants a newer libc than this machine may have."""
     usr = root / "usr"
     return [
         str(usr / "lib64/ld-linux-x86-64.so.2"),
         "--library-path",
         str(usr / "lib/x86_64-linux-gnu"),
-        str(usr / "bin/qemu-system-x86_64"),
+        str(usr / "bin" / {"amd64": "qemu-system-x86_64", "arm64": "qemu-system-aarch64"}[architecture]),
         "-L",
         str(usr / "share/qemu"),
         "-L",
@@ -110,9 +112,11 @@ def _qemu_command(root: Path) -> list[str]:
 
 
 def _copy_module(tree: Path, module: str, into: Path):
-    """Copies one module out of an unpacked kernel package; Debian compresses them with xz."""
+    """Copies a module, xz-compressed or not, out of an unpacked kernel package, unless it is built in."""
     for found in tree.glob(f"**/kernel/**/{module}.ko*"):
         data = found.read_bytes()
         into.write_bytes(lzma.decompress(data) if found.suffix == ".xz" else data)
         return
-    raise Unavailable(f"the kernel package has no module {module}")
+    built_in = "".join(path.read_text() for path in tree.glob("**/modules.builtin"))
+    if f"/{module}.ko" not in built_in:
+        raise Unavailable(f"the kernel package has no module {module}")

@@ -3,16 +3,39 @@
 import json
 from pathlib import Path
 
+from .cache import KERNELS
 from .scenario import Scenario
+
+# Always emulated: the /dev/kvm of a CI machine is often of a kind that stock kernels hang on.
+MACHINES = {
+    # A PC with an Intel IOMMU that remaps interrupts.
+    "amd64": {
+        "arguments": [
+            *("-machine", "q35,kernel-irqchip=split,memory-backend=ram0", "-accel", "tcg", "-cpu", "max"),
+            *("-device", "intel-iommu,intremap=on,caching-mode=on"),
+        ],
+        "serial": "ttyS",
+        "append": "intel_iommu=on",
+    },
+    # An arm64 board. QEMU refuses a vfio-user device behind an SMMUv3, so its IOMMU is virtio's.
+    "arm64": {
+        "arguments": [
+            *("-machine", "virt,gic-version=3,memory-backend=ram0", "-accel", "tcg", "-cpu", "cortex-a76"),
+            *("-device", "virtio-iommu-pci,bus=pcie.0,addr=1"),
+        ],
+        "serial": "ttyAMA",
+        "append": "",
+    },
+}
 
 
 def command(qemu: list[str], scenario: Scenario, kernel: Path, initrd: Path, card: Path, report: int) -> list[str]:
-    """A PC with an Intel IOMMU and the card behind a root port.
+    """The machine of the scenario's kernel, with the card behind a root port.
 
-    `card` is the chip's socket and `report` the descriptor of the report port. Always emulated: the
-    /dev/kvm of a CI machine is often of a kind that stock kernels hang on. The message time-out is
+    `card` is the chip's socket and `report` the descriptor of the report port. The message time-out is
     raised because QEMU loses step with a peer that answers later than it.
     """
+    machine = MACHINES[KERNELS[scenario.kernel].architecture]
     device = {
         "driver": "vfio-user-pci",
         "id": "card0",
@@ -20,16 +43,16 @@ def command(qemu: list[str], scenario: Scenario, kernel: Path, initrd: Path, car
         "socket": {"path": str(card), "type": "unix"},
         "x-msg-timeout": 20000,
     }
+    serial, memory = machine["serial"], f"{scenario.memory}M"
     return [
         *qemu,
-        *("-machine", "q35,kernel-irqchip=split,memory-backend=ram0", "-accel", "tcg", "-cpu", "max", "-smp", "1"),
-        *("-m", f"{scenario.memory}M"),
-        *("-object", f"memory-backend-memfd,id=ram0,size={scenario.memory}M,share=on"),
+        *machine["arguments"],
+        *("-smp", "1", "-m", memory, "-object", f"memory-backend-memfd,id=ram0,size={memory},share=on"),
         *("-nodefaults", "-display", "none", "-no-reboot"),
         *("-serial", "stdio", "-chardev", f"socket,id=report,fd={report}", "-serial", "chardev:report"),
-        *("-device", "intel-iommu,intremap=on,caching-mode=on"),
         *("-device", "pcie-root-port,id=rp0,bus=pcie.0,chassis=1,slot=1"),
         *("-device", json.dumps(device)),
         *("-kernel", str(kernel / "vmlinuz"), "-initrd", str(initrd)),
-        *("-append", "console=ttyS0 panic=-1 quiet intel_iommu=on"),
+        # What the kernel does not know, it hands to init as environment.
+        *("-append", f"console={serial}0 REPORT={serial}1 panic=-1 quiet {machine['append']}"),
     ]

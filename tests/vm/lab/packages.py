@@ -62,7 +62,7 @@ class Debian:
         (self.home / "status").touch()
         uri = mirror()
         (self.home / "sources.list").write_text(
-            "".join(f"deb [signed-by={keyring}] {uri} {suite} main\n" for suite in SUITES)
+            "".join(f"deb [arch=amd64,arm64 signed-by={keyring}] {uri} {suite} main\n" for suite in SUITES)
         )
         (self.home / "apt.conf").write_text(
             f'Dir::Etc::sourcelist "{self.home}/sources.list";\n'
@@ -72,6 +72,9 @@ class Debian:
             f'Dir::State "{self.home}/state";\n'
             f'Dir::State::status "{self.home}/status";\n'
             f'Dir::Cache "{self.home}/cache";\n'
+            'Dir::Cache::pkgcache "";\n'
+            'Dir::Cache::srcpkgcache "";\n'
+            'APT::Architectures { "amd64"; "arm64"; };\n'
             'APT::Install-Recommends "false";\n'
             'APT::Sandbox::User "root";\n'
             'Acquire::Languages "none";\n'
@@ -79,12 +82,12 @@ class Debian:
         run("apt-get", "-qq", "update", "-o", "APT::Update::Error-Mode=any", env=self.env)
         self.updated = True
 
-    def unpack_closure(self, package: str, suite: str, into: Path):
-        """Unpacks a package and everything that it depends on."""
+    def unpack_closure(self, packages: list[str], suite: str, into: Path):
+        """Unpacks packages and everything that they depend on."""
         archives = self.home / "cache/archives"
         for old in archives.glob("*.deb"):
             old.unlink()
-        self.apt("apt-get", "-qq", "-y", "--download-only", "-t", suite, "install", package)
+        self.apt("apt-get", "-qq", "-y", "--download-only", "-t", suite, "install", *packages)
         self._unpack(archives, into)
 
     def unpack(self, packages: list[str], into: Path):

@@ -1,7 +1,8 @@
 """Scenarios: shell files that run in a guest, with what they need stated in their first lines.
 
     # about: one line for `vm-lab list`
-    # kernel: cloud-amd64          a name in cache.KERNELS
+    # kernels: cloud-amd64         names in cache.KERNELS; the scenario runs once on each
+    # tool: yes                    the guest needs `hailoctl`, so it must be one that runs there
     # sim: --profile pi5-gen2-x1   further arguments of `hailoctl sim`
     # firmware: --release 5.2.0    arguments of `hailoctl sim mkfw`; the set lies in /firmware
     # memory: 256                  MiB of guest memory
@@ -16,19 +17,20 @@ from pathlib import Path
 
 @dataclass
 class Scenario:
-    """One scenario file and its settings."""
+    """One scenario file on one kernel."""
 
     name: str
     path: Path
     about: str
-    kernel: str = "cloud-amd64"
+    kernel: str
+    tool: bool = False
     sim: list[str] = field(default_factory=list)
     firmware: list[str] | None = None
     memory: int = 256
     timeout: int = 60
 
 
-def load(path: Path) -> Scenario:
+def load(path: Path) -> list[Scenario]:
     """Reads the settings in the leading comment of a scenario; an unknown one is an error."""
     settings: dict = {}
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -36,18 +38,18 @@ def load(path: Path) -> Scenario:
             break
         if match := re.fullmatch(r"# (\w+): (.+)", line):
             settings[match[1]] = match[2].strip()
-    for key in ("sim", "firmware"):
+    kernels = settings.pop("kernels", "cloud-amd64").split()
+    for key, convert in {"sim": shlex.split, "firmware": shlex.split, "memory": int, "timeout": int}.items():
         if key in settings:
-            settings[key] = shlex.split(settings[key])
-    for key in ("memory", "timeout"):
-        if key in settings:
-            settings[key] = int(settings[key])
+            settings[key] = convert(settings[key])
+    if "tool" in settings:
+        settings["tool"] = settings["tool"] == "yes"
     try:
-        return Scenario(name=path.stem, path=path, **settings)
+        return [Scenario(f"{path.stem}@{kernel}", path, kernel=kernel, **settings) for kernel in kernels]
     except TypeError as error:
         raise SystemExit(f"{path}: {error}") from error
 
 
 def load_all(folder: Path) -> list[Scenario]:
-    """Every scenario, by name."""
-    return [load(path) for path in sorted(folder.glob("*.sh"))]
+    """Every scenario on each of its kernels, by name."""
+    return [scenario for path in sorted(folder.glob("*.sh")) for scenario in load(path)]

@@ -1,4 +1,6 @@
 # about: a stock kernel finds the card, reads it, gives it to vfio-pci and resets it
+# kernels: cloud-amd64 arm64-16k
+# memory: 512
 
 card=$(card)
 
@@ -31,7 +33,8 @@ bind_vfio "$card"
 check "driver" "$(driver "$card")" vfio-pci
 group=$(basename "$(readlink "$card/iommu_group")")
 check_that "IOMMU group $group has its device node" test -c "/dev/vfio/$group"
-check "devices in the group" "$(ls "$card/iommu_group/devices" | wc -l)" 1
+# Where the IOMMU driver came too late to ask for access control, the port above shares the group.
+check "devices other than bridges in the group" "$(cat "$card"/iommu_group/devices/*/class | grep -vc '^0x0604')" 1
 
 check "reset methods" "$(cut -d ' ' -f 1 "$card/reset_method")" flr
 before=$(md5sum <"$card/config")
