@@ -24,14 +24,6 @@ check_that() {
 	report "check $what"
 }
 
-# host COMMAND: asks the lab for something and waits until it is done.
-host() {
-	local answer
-	report "host $*"
-	read -r answer <&9
-	[ "$answer" = ok ] || fail "host $*: $answer"
-}
-
 # until_true SECONDS WHAT COMMAND...: repeats the command until it succeeds.
 until_true() {
 	local tries=$(($1 * 20)) what="$2"

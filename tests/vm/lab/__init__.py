@@ -3,3 +3,7 @@
 
 class Unavailable(Exception):
     """This machine lacks something a scenario needs: the scenario is skipped, and loudly."""
+
+
+class Failure(Exception):
+    """The scenario failed; the text says how."""

@@ -1,17 +1,29 @@
-"""What goes into a guest: our tool, the shell library, the scenario."""
+"""What a run needs: our tool, QEMU, a kernel, and the guest's file system."""
 
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
-from . import Unavailable
+from . import Failure, Unavailable
 from .cache import KERNELS, Cache
-from .guest import Failure
 from .initramfs import Initramfs
+from .packages import run
 from .scenario import Scenario
 
 MUSL = "x86_64-unknown-linux-musl"
+
+
+@dataclass(frozen=True)
+class Kit:
+    """Everything a scenario runs with."""
+
+    hailoctl: Path
+    qemu: list[str]
+    vmlinuz: Path
+    initrd: Path
+    logs: Path
 
 
 def hailoctl(repository: Path) -> Path:
@@ -20,16 +32,18 @@ def hailoctl(repository: Path) -> Path:
         return Path(chosen).resolve(strict=True)
     if not shutil.which("cargo"):
         raise Unavailable("cargo is not installed and VM_LAB_HAILOCTL is not set")
-    sysroot = subprocess.run(["rustc", "--print", "sysroot"], cwd=repository, capture_output=True, text=True, check=True)
-    static = (Path(sysroot.stdout.strip()) / "lib/rustlib" / MUSL).is_dir()
+    sysroot = Path(run("rustc", "--print", "sysroot", cwd=repository).strip())
+    static = (sysroot / "lib/rustlib" / MUSL).is_dir()
     target = ["--target", MUSL] if static else []
-    subprocess.run(["cargo", "build", "--quiet", "--release", "--bin", "hailoctl", *target], cwd=repository, check=True)
+    command = ["cargo", "build", "--quiet", "--release", "--bin", "hailoctl", *target]
+    if subprocess.run(command, cwd=repository, check=False).returncode != 0:
+        raise Failure("hailoctl does not build")
     folder = Path(os.environ.get("CARGO_TARGET_DIR", repository / "target"))
     return folder / (f"{MUSL}/release" if static else "release") / "hailoctl"
 
 
-def initrd(scenario: Scenario, cache: Cache, tool: Path, guest: Path, logs: Path) -> Path:
-    """The guest's whole file system, as an archive in `logs`."""
+def kit(scenario: Scenario, cache: Cache, tool: Path, guest: Path, logs: Path) -> Kit:
+    """Gathers what the scenario runs with; `guest` holds what every guest gets."""
     architecture, kernel = KERNELS[scenario.kernel].architecture, cache.kernel(scenario.kernel)
     modules = [name for name in KERNELS[scenario.kernel].modules if (kernel / f"{name}.ko").exists()]
     image = Initramfs()
@@ -47,11 +61,10 @@ def initrd(scenario: Scenario, cache: Cache, tool: Path, guest: Path, logs: Path
             raise Unavailable(f"hailoctl is not built for {architecture} guests")
         image.program("bin/hailoctl", tool)
     if scenario.firmware is not None:
-        made = logs / "firmware"
-        command = [str(tool), "sim", "mkfw", str(made), *scenario.firmware]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise Failure(f"hailoctl sim mkfw failed: {done.stderr.strip()}")
-        image.tree("firmware", made)
+        command = [str(tool), "sim", "mkfw", str(logs / "firmware"), *scenario.firmware]
+        made = subprocess.run(command, capture_output=True, text=True, check=False)
+        if made.returncode != 0:
+            raise Failure(f"hailoctl sim mkfw failed: {made.stderr.strip()}")
+        image.tree("firmware", logs / "firmware")
     image.write(logs / "initrd")
-    return logs / "initrd"
+    return Kit(tool, cache.qemu(architecture), kernel / "vmlinuz", logs / "initrd", logs)

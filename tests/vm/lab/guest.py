@@ -1,23 +1,22 @@
 """One run: the software chip's process, QEMU, and the verdict that the guest sends.
 
 The guest has two serial ports. The first is its console, a log for people. The second is the report
-port, whose lines the lab acts on, out of reach of kernel messages: `check TEXT` (something was found
-right), `note TEXT`, `host COMMAND` (a request to the lab), and the verdict, `pass` or `fail TEXT`.
-QEMU's exit status says nothing and is not looked at.
+port, out of reach of kernel messages: `check TEXT` says what was found right, and `pass` or `fail TEXT`
+is the verdict. QEMU's exit status says nothing and is not looked at.
 """
 
 import os
 import selectors
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
 
-from . import machine
+from . import Failure, machine
+from .build import Kit
 from .scenario import Scenario
 
 # A guest that lost its card can write log lines without end.
@@ -25,16 +24,8 @@ CONSOLE_LIMIT = 4 << 20
 CHIP_START_SECONDS = 20
 
 
-class Failure(Exception):
-    """The scenario failed; the text says how."""
-
-
-@dataclass
-class Report:
-    """What a guest said before its verdict."""
-
-    checks: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+class Silent(Failure):
+    """There was no verdict: the console has to tell."""
 
 
 class Chip:
@@ -60,17 +51,17 @@ class Chip:
                 raise Failure(f"hailoctl sim made no socket within {CHIP_START_SECONDS} s")
             time.sleep(0.02)
 
-    def stop(self, how: signal.Signals = signal.SIGTERM):
-        """Ends the process; a second call does nothing."""
+    def stop(self):
+        """Ends the process; it must go when asked."""
         if self.process is None:
             return
-        self.process.send_signal(how)
+        self.process.terminate()
         try:
             self.process.wait(5)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.process = None
+            raise Failure("hailoctl sim did not end within 5 s of SIGTERM") from None
 
 
 class Guest:
@@ -78,7 +69,7 @@ class Guest:
 
     def __init__(self, command: list[str], report: socket.socket, theirs: socket.socket, console: Path):
         self.report = report
-        self.console = open(console, "wb")
+        self.console = open(console, "wb", buffering=0)
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -97,7 +88,7 @@ class Guest:
         while watch.get_map():
             left = deadline - time.monotonic()
             if left <= 0:
-                raise Failure("no verdict within the time limit")
+                raise Silent("no verdict within the time limit")
             for key, _ in watch.select(left):
                 data = os.read(key.fd, 65536)
                 if not data:
@@ -116,54 +107,49 @@ class Guest:
         self.console.close()
 
 
-def run(scenario: Scenario, qemu: list[str], kernel: Path, initrd: Path, hailoctl: Path, logs: Path) -> Report:
-    """Runs a scenario to its verdict; raises `Failure` when that is not a pass."""
+def run(scenario: Scenario, kit: Kit) -> int:
+    """Runs a scenario to its verdict; returns the number of checks, raises `Failure` unless it passed.
+
+    A guest is killed once its verdict is in, so that the next one shows what the chip makes of that.
+    """
     folder = Path(tempfile.mkdtemp(prefix="vm-lab-"))
-    chip = Chip(hailoctl, folder / "card", scenario.sim, logs / "sim.log")
-    deadline = time.monotonic() + scenario.timeout
-    ours, theirs = socket.socketpair()
+    chip = Chip(kit.hailoctl, folder / "card", scenario.sim, kit.logs / "sim.log")
     try:
         chip.start()
-        command = machine.command(qemu, scenario, kernel, initrd, chip.path, theirs.fileno())
-        guest = Guest(command, ours, theirs, logs / "console.log")
-        theirs.close()
-        try:
-            return judge(guest, chip, deadline)
-        finally:
-            guest.stop()
+        consoles = [kit.logs / f"console-{boot}.log" for boot in range(1, scenario.boots + 1)]
+        return sum(boot(scenario, kit, chip.path, console) for console in consoles)
     finally:
         chip.stop()
-        ours.close()
-        theirs.close()
         shutil.rmtree(folder)
 
 
-def judge(guest: Guest, chip: Chip, deadline: float) -> Report:
-    """Follows the report port until the verdict."""
-    report = Report()
-    for line in guest.lines(deadline):
+def boot(scenario: Scenario, kit: Kit, card: Path, console: Path) -> int:
+    """Boots one guest and follows its report port until the verdict."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        command = machine.command(scenario, kit, card, theirs.fileno())
+        guest = Guest(command, ours, theirs, console)
+        theirs.close()
+        try:
+            return judge(guest.lines(time.monotonic() + scenario.timeout))
+        except Silent as failure:
+            raise Failure(f"{failure}; the console ends with: {last_line(console)}") from None
+        finally:
+            guest.stop()
+
+
+def judge(lines: Iterable[str]) -> int:
+    """The number of checks up to the verdict `pass`."""
+    checks = 0
+    for line in lines:
         word, _, rest = line.partition(" ")
         if word == "pass":
-            return report
+            return checks
         if word == "fail":
             raise Failure(rest)
         if word == "check":
-            report.checks.append(rest)
-        elif word == "note":
-            report.notes.append(rest)
-        elif word == "host":
-            guest.report.sendall(serve(chip, rest).encode() + b"\n")
-        else:
-            raise Failure(f"the guest said what the lab does not know: {line}")
-    raise Failure("the guest ended without a verdict")
-
-
-def serve(chip: Chip, request: str) -> str:
-    """Does what a guest asks of the host; the answer is one line, `ok` or `error TEXT`."""
-    if request == "chip kill":
-        chip.stop(signal.SIGKILL)
-        return "ok"
-    return f"error unknown request {request}"
+            checks += 1
+    raise Silent("the guest ended without a verdict")
 
 
 def last_line(log: Path) -> str:

@@ -46,9 +46,7 @@ class Initramfs:
     def write(self, target: Path):
         """Writes the archive: folders first, as the kernel wants."""
         with open(target, "wb") as out:
-            number = 0
-            for path, (mode, content) in sorted(self.entries.items()):
-                number += 1
+            for number, (path, (mode, content)) in enumerate(sorted(self.entries.items()), start=1):
                 _entry(out, number, path, mode, content)
             _entry(out, 0, "TRAILER!!!", 0, b"")
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from .build import Kit
 from .cache import KERNELS
 from .scenario import Scenario
 
@@ -29,7 +30,7 @@ MACHINES = {
 }
 
 
-def command(qemu: list[str], scenario: Scenario, kernel: Path, initrd: Path, card: Path, report: int) -> list[str]:
+def command(scenario: Scenario, kit: Kit, card: Path, report: int) -> list[str]:
     """The machine of the scenario's kernel, with the card behind a root port.
 
     `card` is the chip's socket and `report` the descriptor of the report port. The message time-out is
@@ -45,14 +46,14 @@ def command(qemu: list[str], scenario: Scenario, kernel: Path, initrd: Path, car
     }
     serial, memory = machine["serial"], f"{scenario.memory}M"
     return [
-        *qemu,
+        *kit.qemu,
         *machine["arguments"],
         *("-smp", "1", "-m", memory, "-object", f"memory-backend-memfd,id=ram0,size={memory},share=on"),
         *("-nodefaults", "-display", "none", "-no-reboot"),
         *("-serial", "stdio", "-chardev", f"socket,id=report,fd={report}", "-serial", "chardev:report"),
         *("-device", "pcie-root-port,id=rp0,bus=pcie.0,chassis=1,slot=1"),
         *("-device", json.dumps(device)),
-        *("-kernel", str(kernel / "vmlinuz"), "-initrd", str(initrd)),
+        *("-kernel", str(kit.vmlinuz), "-initrd", str(kit.initrd)),
         # What the kernel does not know, it hands to init as environment.
         *("-append", f"console={serial}0 REPORT={serial}1 panic=-1 quiet {machine['append']}"),
     ]

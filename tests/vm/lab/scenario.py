@@ -1,18 +1,29 @@
 """Scenarios: shell files that run in a guest, with what they need stated in their first lines.
 
-    # about: one line for `vm-lab list`
-    # kernels: cloud-amd64         names in cache.KERNELS; the scenario runs once on each
-    # tool: yes                    the guest needs `hailoctl`, so it must be one that runs there
-    # sim: --profile pi5-gen2-x1   further arguments of `hailoctl sim`
-    # firmware: --release 5.2.0    arguments of `hailoctl sim mkfw`; the set lies in /firmware
-    # memory: 256                  MiB of guest memory
-    # timeout: 60                  seconds until the scenario has failed
+# about: one line for `vm-lab list`
+# kernels: cloud-amd64         names in cache.KERNELS; the scenario runs once on each
+# tool: yes                    the guest needs `hailoctl`, so it must be one that runs there
+# sim: --profile pi5-gen2-x1   further arguments of `hailoctl sim`
+# firmware: --release 5.2.0    arguments of `hailoctl sim mkfw`; the set lies in /firmware
+# memory: 256                  MiB of guest memory
+# timeout: 60                  seconds until a guest has failed
+# boots: 1                     guests, one after the other, on the same chip
 """
 
 import re
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
+
+
+CONVERT = {
+    "sim": shlex.split,
+    "firmware": shlex.split,
+    "tool": "yes".__eq__,
+    "memory": int,
+    "timeout": int,
+    "boots": int,
+}
 
 
 @dataclass
@@ -28,6 +39,7 @@ class Scenario:
     firmware: list[str] | None = None
     memory: int = 256
     timeout: int = 60
+    boots: int = 1
 
 
 def load(path: Path) -> list[Scenario]:
@@ -39,11 +51,9 @@ def load(path: Path) -> list[Scenario]:
         if match := re.fullmatch(r"# (\w+): (.+)", line):
             settings[match[1]] = match[2].strip()
     kernels = settings.pop("kernels", "cloud-amd64").split()
-    for key, convert in {"sim": shlex.split, "firmware": shlex.split, "memory": int, "timeout": int}.items():
+    for key, convert in CONVERT.items():
         if key in settings:
             settings[key] = convert(settings[key])
-    if "tool" in settings:
-        settings["tool"] = settings["tool"] == "yes"
     try:
         return [Scenario(f"{path.stem}@{kernel}", path, kernel=kernel, **settings) for kernel in kernels]
     except TypeError as error:
