@@ -12,6 +12,7 @@ pub mod deadline;
 pub mod device;
 pub mod dma;
 pub mod error;
+pub mod hef;
 pub mod irq;
 pub mod mem;
 pub mod model;

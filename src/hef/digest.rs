@@ -1,0 +1,141 @@
+//! Checksums: how they are stored, and computing them over a source in steps.
+//!
+//! Source: vendor hailort v5.2.0, `libhailort/src/hef/hef.cpp`, `common/utils.hpp`; xxHash 0.8.2.
+
+use std::ops::ControlFlow;
+
+use md5::Digest as _;
+use serde::Serialize;
+
+use super::container::hex;
+use super::error::{Algorithm, HefError, Result};
+use super::source::Source;
+
+/// Bytes hashed between two calls of the progress function.
+const STEP: usize = 256 << 10;
+
+/// A checksum stored in the file and what it covers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct StoredDigest {
+    /// How it is computed.
+    pub algorithm: Algorithm,
+    /// File offset of the stored value.
+    pub stored_at: u64,
+    /// The stored value, in file order.
+    #[serde(serialize_with = "as_hex")]
+    pub value: Vec<u8>,
+    /// File offset of the first byte covered.
+    pub start: u64,
+    /// File offset behind the last byte covered.
+    pub end: u64,
+}
+
+fn as_hex<S: serde::Serializer>(
+    value: &[u8],
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_str(&hex(value))
+}
+
+/// One of the three algorithms in the middle of its work.
+enum Hasher {
+    Md5(md5::Md5),
+    Crc32(crc32fast::Hasher),
+    Xxh3(Box<xxhash_rust::xxh3::Xxh3>),
+}
+
+impl Hasher {
+    fn new(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Md5 => Self::Md5(md5::Md5::new()),
+            Algorithm::Crc32 => Self::Crc32(crc32fast::Hasher::new()),
+            Algorithm::Xxh3 => Self::Xxh3(Box::new(xxhash_rust::xxh3::Xxh3::new())),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Md5(hasher) => hasher.update(bytes),
+            Self::Crc32(hasher) => hasher.update(bytes),
+            Self::Xxh3(hasher) => hasher.update(bytes),
+        }
+    }
+
+    fn finish(self) -> Vec<u8> {
+        match self {
+            Self::Md5(hasher) => hasher.finalize().to_vec(),
+            Self::Crc32(hasher) => hasher.finalize().to_be_bytes().to_vec(),
+            Self::Xxh3(hasher) => hasher.digest().to_be_bytes().to_vec(),
+        }
+    }
+}
+
+impl StoredDigest {
+    /// Compares the stored value with bytes in memory that are the covered range.
+    pub(crate) fn check_bytes(&self, what: &str, bytes: &[u8]) -> Result<()> {
+        let mut hasher = Hasher::new(self.algorithm);
+        hasher.update(bytes);
+        self.compare(what, &hasher.finish())
+    }
+
+    /// Compares the stored value with the covered range of a source, read in steps. `step` is called with the number
+    /// of bytes done so far.
+    pub(crate) fn check_source(
+        &self,
+        what: &str,
+        source: &Source,
+        step: &mut dyn FnMut(u64) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let total = self.end - self.start;
+        let mut hasher = Hasher::new(self.algorithm);
+        let mut done = 0_u64;
+        let mut advance = |bytes: &[u8]| {
+            hasher.update(bytes);
+            done += super::source::to_u64(bytes.len());
+            if step(done).is_break() {
+                Err(HefError::Stopped { done, total })
+            } else {
+                Ok(())
+            }
+        };
+        match source.slice(self.start, total) {
+            Some(bytes) => bytes.chunks(STEP).try_for_each(&mut advance)?,
+            None => read_ahead(source, self.start, total, &mut advance)?,
+        }
+        self.compare(what, &hasher.finish())
+    }
+
+    fn compare(&self, what: &str, found: &[u8]) -> Result<()> {
+        if found == self.value {
+            return Ok(());
+        }
+        Err(HefError::Digest {
+            what: what.to_owned(),
+            algorithm: self.algorithm,
+            stored_at: self.stored_at,
+            start: self.start,
+            end: self.end,
+            expected: hex(&self.value),
+            found: hex(found),
+        })
+    }
+}
+
+/// Hands a range of a source to `each` in steps, in order.
+fn read_ahead(
+    source: &Source,
+    start: u64,
+    length: u64,
+    each: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let mut buffer = vec![0_u8; usize::try_from(length).map_or(STEP, |n| n.min(STEP))];
+    let mut at = start;
+    let end = start + length;
+    while at < end {
+        let count = usize::try_from(end - at).map_or(buffer.len(), |rest| rest.min(buffer.len()));
+        source.read_exact(at, &mut buffer[..count])?;
+        each(&buffer[..count])?;
+        at += super::source::to_u64(count);
+    }
+    Ok(())
+}
