@@ -126,8 +126,7 @@ impl Hef {
 
     fn parse(source: Source) -> Result<Self> {
         let container = Container::read(&source)?;
-        let length = usize::try_from(container.proto_bytes).expect("limited by MAX_PROTO");
-        let proto = Bytes::from(source.read_vec(container.header_bytes, length)?);
+        let proto = Bytes::from(read_proto(&source, &container)?);
         let check = container.proto_check();
         let proto_verified = if check.end - check.start == to_u64(proto.len()) {
             check.check_bytes("proto section", &proto)?;
@@ -149,6 +148,10 @@ impl Hef {
                 proto_verified,
             }),
         })
+    }
+
+    pub(crate) fn read_proto(&self) -> Result<Vec<u8>> {
+        read_proto(&self.inner.source, &self.inner.container)
     }
 
     /// The container: version, sections, checksums.
@@ -430,4 +433,9 @@ impl Hef {
         }
         notes
     }
+}
+
+fn read_proto(source: &Source, container: &Container) -> Result<Vec<u8>> {
+    let length = usize::try_from(container.proto_bytes).expect("limited by MAX_PROTO");
+    source.read_vec(container.header_bytes, length)
 }

@@ -169,6 +169,11 @@ fn accept(
     })
 }
 
+/// File offset of the stored digest of a resource.
+pub(crate) fn resource_digest_offset(proto: &[u8], base: u64, resource: usize) -> u64 {
+    wire::locate(proto, base, &[(7, Some(resource)), (4, None)])
+}
+
 /// Longest resource name in bytes: a limit of this reader.
 const MAX_RESOURCE_NAME: usize = 1024;
 
@@ -205,7 +210,6 @@ fn resources(list: &[types::ExternalResource], container: &Container) -> Build<V
             file_offset: zero + message.offset,
             bytes: message.size,
             digest: (message.xxhash != 0).then_some(message.xxhash),
-            stored_at: 0,
         });
     }
     Ok(out)

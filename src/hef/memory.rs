@@ -26,6 +26,8 @@ const MAX_PAGE: u64 = 4096;
 const DESCRIPTOR: u64 = 16;
 /// Alignment of a descriptor list in bytes.
 const LIST_ALIGNMENT: u64 = 65_536;
+/// Most buffers between contexts that are placed; placing takes time by the square of their number.
+const MAX_PLACED: usize = 4096;
 /// A config section above this is used in place.
 const IN_PLACE_ABOVE: u64 = 536_870_912;
 
@@ -344,6 +346,14 @@ fn inter_context(hef: &Hef, core: &CoreOp, estimate: &mut MemoryEstimate) -> Res
                 },
             );
         }
+    }
+    if items.len() > MAX_PLACED {
+        return Err(HefError::Unusable {
+            place: "memory estimate".to_owned(),
+            what: "buffers between contexts",
+            expected: format!("at most {MAX_PLACED}"),
+            found: items.len().to_string(),
+        });
     }
     (estimate.inter_context, estimate.inter_context_buffers) = place(items.into_values().collect());
     Ok(())

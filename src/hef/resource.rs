@@ -18,9 +18,6 @@ pub struct Resource {
     /// XXH3-64 of the content, `None` if not stored.
     #[serde(serialize_with = "as_hex")]
     pub digest: Option<u64>,
-    /// File offset of the stored digest.
-    #[serde(skip)]
-    pub(crate) stored_at: u64,
 }
 
 fn as_hex<S: Serializer>(digest: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -5,16 +5,19 @@ use std::ops::ControlFlow;
 use serde::Serialize;
 
 use super::Hef;
+use super::build::resource_digest_offset;
 use super::digest::StoredDigest;
-use super::error::{Algorithm, Result};
+use super::error::{Algorithm, HefError, Result};
 
 /// Something a stored checksum covers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// "proto section", "whole file" or "resource `name`".
     pub what: String,
-    /// The checksum and its range.
+    /// The checksum and its range. For a resource, where it is stored is only looked up when it is wrong.
     pub digest: StoredDigest,
+    #[serde(skip)]
+    resource: Option<usize>,
 }
 
 /// How far a verification has come.
@@ -58,23 +61,26 @@ impl Hef {
             checks.push(Check {
                 what: "proto section".to_owned(),
                 digest: digest.clone(),
+                resource: None,
             });
         }
         checks.push(Check {
             what: "whole file".to_owned(),
             digest: container.digest.clone(),
+            resource: None,
         });
-        for resource in self.resources() {
+        for (index, resource) in self.resources().iter().enumerate() {
             if let Some(value) = resource.digest {
                 checks.push(Check {
                     what: format!("resource `{}`", resource.name),
                     digest: StoredDigest {
                         algorithm: Algorithm::Xxh3,
-                        stored_at: resource.stored_at,
+                        stored_at: container.header_bytes,
                         value: value.to_be_bytes().to_vec(),
                         start: resource.file_offset,
                         end: resource.file_offset + resource.bytes,
                     },
+                    resource: Some(index),
                 });
             }
         }
@@ -86,20 +92,31 @@ impl Hef {
     ///
     /// # Errors
     ///
-    /// [`super::HefError::Digest`] if it differs, [`super::HefError::Stopped`] if `step` broke off, or a read error.
+    /// [`HefError::Digest`] if it differs, [`HefError::Stopped`] if `step` broke off, or a read error.
     pub fn verify_check(
         &self,
         check: &Check,
         step: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Verified> {
-        check
+        let checked = check
             .digest
-            .check_source(&check.what, &self.inner.source, step)?;
+            .check_source(&check.what, &self.inner.source, step);
+        checked.map_err(|error| self.with_offset(error, check))?;
         Ok(Verified {
             what: check.what.clone(),
             algorithm: check.digest.algorithm,
             bytes: check.bytes(),
         })
+    }
+
+    /// Tells where the wrong digest of a resource is stored, by walking the description again.
+    fn with_offset(&self, mut error: HefError, check: &Check) -> HefError {
+        if let (HefError::Digest { stored_at, .. }, Some(index)) = (&mut error, check.resource)
+            && let Ok(proto) = self.read_proto()
+        {
+            *stored_at = resource_digest_offset(&proto, self.container().header_bytes, index);
+        }
+        error
     }
 
     /// Computes all checksums and compares them, up to the first that differs. Memory does not grow with the file.

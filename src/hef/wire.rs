@@ -270,25 +270,20 @@ pub(crate) fn locate(bytes: &[u8], base: u64, path: &[Step]) -> u64 {
             if field.number != number {
                 continue;
             }
-            let inner = field.start..if field.wire == Wire::Length {
-                field.end
-            } else {
-                field.start
-            };
-            hit = Some(inner);
-            if wanted == Some(index) {
-                break;
+            if wanted.is_none_or(|wanted| wanted == index) {
+                hit = Some(
+                    field.start..if field.wire == Wire::Length {
+                        field.end
+                    } else {
+                        field.start
+                    },
+                );
             }
             index += 1;
         }
-        let missing = wanted.is_some_and(|wanted| wanted != index);
-        match hit {
-            Some(inner) if !missing => {
-                found = inner.start;
-                range = inner;
-            }
-            _ => break,
-        }
+        let Some(inner) = hit else { break };
+        found = inner.start;
+        range = inner;
     }
     base + to_u64(found)
 }
@@ -352,7 +347,7 @@ mod tests {
         // Network group in partial network group in network group, the innermost first.
         let mut inner = Vec::new();
         for level in 0..200 {
-            let field = if level % 2 == 0 { 0x0a } else { 0x3a };
+            let field = if level % 2 == 0 { 0x3a } else { 0x0a };
             let mut length = inner.len();
             let mut out = vec![field];
             while length >= 0x80 {

@@ -1,6 +1,6 @@
 //! The net-flow graph: which outputs of the chip go through which post-processing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::format::{DataType, Order, Shape};
 use super::super::layer::{Body, Direction, Layer, LayerQuantization, Quantization};
@@ -11,7 +11,7 @@ use super::super::postprocess::{
 use super::super::schema::types::{self, nms_op, op};
 use super::super::stream::NmsShape;
 use super::at::{At, Build};
-use super::layers::MAX_NAME;
+use super::layers::{MAX_BOUNDARY, MAX_NAME};
 
 /// Outputs of the chip by pad number.
 type Pads<'a> = BTreeMap<u32, &'a Layer>;
@@ -20,6 +20,7 @@ type Pads<'a> = BTreeMap<u32, &'a Layer>;
 struct Inputs<'a> {
     pads: &'a Pads<'a>,
     layers: Vec<&'a Layer>,
+    names: BTreeSet<&'a str>,
 }
 
 /// Builds the post-processing steps of a group; `at` is the group.
@@ -43,11 +44,23 @@ pub(crate) fn post_processing(
     for edge in &group.pad_edges {
         edges.entry(edge.dst).or_insert(edge.src);
     }
+    if group.ops.len() > MAX_BOUNDARY {
+        return Err(at
+            .field(8)
+            .bad("ops", format!("at most {MAX_BOUNDARY}"), group.ops.len()));
+    }
     let mut out = Vec::new();
     for (i, message) in group.ops.iter().enumerate() {
         let at = at.nth(8, i).named("op", &message.name);
         if matches!(message.op, Some(op::Op::CoreOp(_))) {
             continue;
+        }
+        if message.input_pads.len() > MAX_BOUNDARY {
+            return Err(at.field(2).bad(
+                "input pads",
+                format!("at most {MAX_BOUNDARY}"),
+                message.input_pads.len(),
+            ));
         }
         let mut layers = Vec::with_capacity(message.input_pads.len());
         for (i, pad) in message.input_pads.iter().enumerate() {
@@ -72,6 +85,7 @@ pub(crate) fn post_processing(
             message,
             &Inputs {
                 pads: &pads,
+                names: layers.iter().map(|layer| layer.name.as_str()).collect(),
                 layers,
             },
             &at,
@@ -223,7 +237,7 @@ fn detection(
         Some(Kind::YoloSegOp(op)) => {
             let at = at.field(11);
             let prototypes = op.proto_info.as_ref().map_or("", |info| &info.proto_layer);
-            if !inputs.layers.iter().any(|layer| layer.name == prototypes) {
+            if !inputs.names.contains(prototypes) {
                 let found = format!("{prototypes:?}");
                 return Err(at.field(4).field(3).bad(
                     "layer of mask prototypes",

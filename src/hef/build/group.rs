@@ -7,7 +7,7 @@ use super::super::layer::{Body, Connection, Direction, EdgeLayer, Layer};
 use super::super::network::{Context, CoreOp, NetworkGroup, Program};
 use super::super::schema::types::{self, op};
 use super::at::{At, Build};
-use super::layers::{MAX_NAME, edge_layer};
+use super::layers::{MAX_BOUNDARY, MAX_EDGE_LAYERS, MAX_NAME, edge_layer};
 use super::rules::Rules;
 use super::{actions, flow, layers, streams};
 
@@ -311,6 +311,13 @@ fn core_op(
         .fused
         .filter(|_| core.has_fused())
         .map_or(&[][..], |fused| &fused.fused_layers);
+    if fused.len() > MAX_BOUNDARY {
+        return Err(at.field(5).bad(
+            "fused layers",
+            format!("at most {MAX_BOUNDARY}"),
+            fused.len(),
+        ));
+    }
     let layer_scope = layers::Scope {
         rules,
         networks: networks.len(),
@@ -331,6 +338,10 @@ fn core_op(
         let metadata = context.metadata.as_ref().unwrap_or(&empty);
         let program = program(&context.operations, 2, &at, &scope)?;
         let metadata_at = at.field(3);
+        if metadata.edge_layers.len() > MAX_EDGE_LAYERS {
+            let expected = format!("at most {MAX_EDGE_LAYERS}");
+            return Err(metadata_at.bad("edge layers", expected, metadata.edge_layers.len()));
+        }
         let mut layers = Vec::with_capacity(metadata.edge_layers.len());
         for (i, layer) in metadata.edge_layers.iter().enumerate() {
             layers.push(edge_layer(layer, &metadata_at.nth(2, i), &layer_scope)?);
@@ -349,6 +360,16 @@ fn core_op(
         preliminary,
         contexts,
     };
+    for direction in [Direction::HostToDevice, Direction::DeviceToHost] {
+        let count = built.boundary(direction).count();
+        if count > MAX_BOUNDARY {
+            return Err(at.bad(
+                "boundary layers in one direction",
+                format!("at most {MAX_BOUNDARY}"),
+                count,
+            ));
+        }
+    }
     names_are_unique(&built, at)?;
     peers_exist(&built, at)?;
     Ok(built)

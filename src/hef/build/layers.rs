@@ -13,6 +13,10 @@ use super::rules::Rules;
 
 /// Longest stream, layer and group name of the vendor's interface in bytes.
 pub(crate) const MAX_NAME: usize = 127;
+/// Most edge layers of a context: each of 256 stream numbers once in each direction.
+pub(crate) const MAX_EDGE_LAYERS: usize = 512;
+/// Most layers at the boundary in one direction: stream numbers have 8 bits.
+pub(crate) const MAX_BOUNDARY: usize = 256;
 /// Most logical layers in one mux: the vendor's demultiplexing tables hold these.
 const MAX_MUX_LEAVES: usize = 32;
 /// Parts of a fused detection output.
@@ -384,18 +388,11 @@ fn chip_nms(base: &types::EdgeLayerBase, at: &At<'_>, scope: &Scope<'_>) -> Buil
                 .field(1)
                 .bad("class group", "0 to 8", part.class_group_index));
         }
-        let name_of = |fused: &types::EdgeLayerFused| {
-            fused
-                .layer_info
-                .as_ref()
-                .map_or("", |info| &info.name)
-                .to_owned()
-        };
-        let Some(whole) = scope
+        let whole = scope
             .fused
             .iter()
-            .find(|fused| name_of(fused) == part.original_name)
-        else {
+            .find(|fused| fused_name(fused) == part.original_name);
+        let Some(whole) = whole else {
             return Err(part_at.field(3).bad(
                 "fused layer",
                 "the name of one",
@@ -405,11 +402,15 @@ fn chip_nms(base: &types::EdgeLayerBase, at: &At<'_>, scope: &Scope<'_>) -> Buil
         let default = types::NmsInfo::default();
         nms.fused = Some(Box::new(FusedPart {
             class_group: u8::try_from(part.class_group_index).unwrap_or(u8::MAX),
-            name: name_of(whole),
+            name: fused_name(whole).to_owned(),
             whole: nms_info(whole.nms_info.as_ref().unwrap_or(&default), &at, scope)?,
         }));
     }
     Ok(nms)
+}
+
+fn fused_name(fused: &types::EdgeLayerFused) -> &str {
+    fused.layer_info.as_ref().map_or("", |info| &info.name)
 }
 
 fn nms_info(info: &types::NmsInfo, at: &At<'_>, scope: &Scope<'_>) -> Build<ChipNms> {

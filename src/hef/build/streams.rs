@@ -1,6 +1,6 @@
 //! From layers to streams: what moves at the border of the chip, and what the user sees of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::format::{DataType, Order, Shape};
 use super::super::layer::{Body, Direction, EdgeLayer, Layer, LayerQuantization};
@@ -74,19 +74,21 @@ pub(crate) fn virtual_streams(
     for (i, op) in ops.iter().enumerate() {
         outputs.push(scope.of_op(i, op)?);
     }
-    let mut placed = Vec::with_capacity(outputs.len());
-    for stream in outputs {
-        let Some(place) = output_order.iter().position(|name| *name == stream.name) else {
-            return Err(at.field(4).bad(
-                "order of outputs",
-                "the name of every output",
-                format!("no {:?}", stream.name),
-            ));
-        };
-        placed.push((place, stream));
+    let mut places = BTreeMap::new();
+    for (place, name) in output_order.iter().enumerate() {
+        places.entry(name).or_insert(place);
     }
-    placed.sort_by_key(|(place, _)| *place);
-    inputs.extend(placed.into_iter().map(|(_, stream)| stream));
+    if let Some(missing) = outputs
+        .iter()
+        .find(|stream| !places.contains_key(&stream.name))
+    {
+        let found = format!("no {:?}", missing.name);
+        return Err(at
+            .field(4)
+            .bad("order of outputs", "the name of every output", found));
+    }
+    outputs.sort_by_key(|stream| places.get(&stream.name).copied());
+    inputs.extend(outputs);
     let mut names = BTreeSet::new();
     if let Some(twice) = inputs.iter().find(|stream| !names.insert(&stream.name)) {
         return Err(at.bad(
