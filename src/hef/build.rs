@@ -5,11 +5,15 @@
 
 mod actions;
 mod at;
+mod composite;
+mod detection;
 mod flow;
 mod group;
 mod layers;
+mod links;
 mod rules;
 mod streams;
+mod values;
 
 use prost::Message as _;
 use prost::bytes::Bytes;

@@ -1,15 +1,15 @@
 //! Edge layers from the schema to the model: shapes, formats, quantization, detection.
 
-use super::super::arch::NmsGeneration;
 use super::super::format::{DataType, Order, Shape};
 use super::super::layer::{
-    Body, Connection, Direction, EdgeLayer, Layer, LayerQuantization, Mux, MuxPart, Peer, Planes,
-    Quantization, hw_frame_bytes,
+    Body, Connection, Direction, EdgeLayer, Layer, LayerQuantization, Peer, hw_frame_bytes,
 };
-use super::super::nms::{BurstType, ChipNms, FusedPart};
-use super::super::schema::types::{self, edge, edge_layer};
+use super::super::nms::ChipNms;
+use super::super::schema::types::{self, edge_layer};
 use super::at::{At, Build};
+use super::composite::{mux, planes};
 use super::rules::Rules;
+use super::values::{chip_nms, quantization};
 
 /// Longest stream, layer and group name of the vendor's interface in bytes.
 pub(crate) const MAX_NAME: usize = 127;
@@ -17,12 +17,6 @@ pub(crate) const MAX_NAME: usize = 127;
 pub(crate) const MAX_EDGE_LAYERS: usize = 512;
 /// Most layers at the boundary in one direction: stream numbers have 8 bits.
 pub(crate) const MAX_BOUNDARY: usize = 256;
-/// Most logical layers in one mux: the vendor's demultiplexing tables hold these.
-const MAX_MUX_LEAVES: usize = 32;
-/// Parts of a fused detection output.
-const MAX_CLASS_GROUPS: u64 = 9;
-/// Most bytes of a detection burst.
-const MAX_NMS_BURST: u64 = 65_536;
 /// Rows of the core padding rule may take this many bytes.
 const CORE_PADDING_PAGE: u64 = 8192;
 
@@ -39,7 +33,7 @@ pub(crate) struct Scope<'a> {
 
 /// Which rules hold for a plain layer.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Use {
+pub(crate) enum Use {
     /// At the boundary, on its own.
     Boundary,
     /// A plane of an image at the boundary.
@@ -52,10 +46,10 @@ enum Use {
 
 /// The outside of a layer.
 #[derive(Clone, Copy)]
-struct Frame {
-    direction: Direction,
-    network_index: u8,
-    usage: Use,
+pub(crate) struct Frame {
+    pub(crate) direction: Direction,
+    pub(crate) network_index: u8,
+    pub(crate) usage: Use,
 }
 
 /// Builds one edge layer.
@@ -175,7 +169,7 @@ fn connection(info: &types::ContextSwitchInformation, at: &At<'_>) -> Build<Conn
 }
 
 /// Builds a plain layer.
-fn plain(
+pub(crate) fn plain(
     info: &types::EdgeLayerInfo,
     at: &At<'_>,
     scope: &Scope<'_>,
@@ -183,7 +177,7 @@ fn plain(
 ) -> Build<Layer> {
     let empty = types::EdgeLayerBase::default();
     let base = info.edge_layer_base.as_ref().unwrap_or(&empty);
-    let mut layer = self::base(&info.name, base, at, frame)?;
+    let mut layer = base_layer(&info.name, base, at, frame)?;
     for (i, name) in info.original_names.iter().enumerate() {
         at.nth(5, i).name("original name", name, MAX_NAME)?;
     }
@@ -234,7 +228,12 @@ fn plain(
 }
 
 /// Builds what plain layers and muxes have in common, without quantization.
-fn base(name: &str, base: &types::EdgeLayerBase, at: &At<'_>, frame: Frame) -> Build<Layer> {
+pub(crate) fn base_layer(
+    name: &str,
+    base: &types::EdgeLayerBase,
+    at: &At<'_>,
+    frame: Frame,
+) -> Build<Layer> {
     at.field(1).name("layer name", name, MAX_NAME)?;
     let at = at.field(2);
     let Some(order) = Order::from_format_code(base.format) else {
@@ -273,7 +272,7 @@ fn base(name: &str, base: &types::EdgeLayerBase, at: &At<'_>, frame: Frame) -> B
 }
 
 /// The two products that later code relies on.
-fn sizes_fit(layer: &Layer, at: &At<'_>) -> Build<()> {
+pub(crate) fn sizes_fit(layer: &Layer, at: &At<'_>) -> Build<()> {
     let fits = |shape| hw_frame_bytes(shape, layer.data_type).is_some();
     if !fits(layer.shape) {
         return Err(at.bad("frame size", "at most 32 bits", layer.shape));
@@ -284,7 +283,7 @@ fn sizes_fit(layer: &Layer, at: &At<'_>) -> Build<()> {
     Ok(())
 }
 
-fn buffer(base: &types::EdgeLayerBase, at: &At<'_>) -> Build<(u32, u32)> {
+pub(crate) fn buffer(base: &types::EdgeLayerBase, at: &At<'_>) -> Build<(u32, u32)> {
     let Some(first) = base.buffer_indices.first() else {
         return Err(at
             .field(13)
@@ -319,283 +318,4 @@ fn core_padding(
         layer.feature_padding_payload = Some(at.field(3).u16("feature padding payload", payload)?);
     }
     Ok(())
-}
-
-fn quantization(
-    info: Option<&types::EdgeLayerNumericInfo>,
-    at: &At<'_>,
-    scope: &Scope<'_>,
-    layer: &Layer,
-    direction: Direction,
-) -> Build<LayerQuantization> {
-    let empty = types::EdgeLayerNumericInfo::default();
-    let info = info.unwrap_or(&empty);
-    let mut quantization = LayerQuantization {
-        layer: Quantization {
-            zero_point: info.qp_zp,
-            scale: info.qp_scale,
-            limit_min: info.limvals_min,
-            limit_max: info.limvals_max,
-        },
-        ..LayerQuantization::default()
-    };
-    if !scope.rules.by_feature {
-        return Ok(quantization);
-    }
-    let features = if layer.nms.is_some() {
-        2
-    } else {
-        layer.shape.features
-    };
-    for (what, field, list) in [
-        ("zero points by feature", 5, &info.qp_zps),
-        ("scales by feature", 6, &info.qp_scales),
-    ] {
-        if !list.is_empty() && u32::try_from(list.len()) != Ok(features) {
-            return Err(at
-                .field(field)
-                .bad(what, format!("0 or {features} values"), list.len()));
-        }
-        let equal = list.iter().all(|value| list.first() == Some(value));
-        if direction == Direction::HostToDevice && !equal {
-            return Err(at
-                .field(field)
-                .bad(what, "equal values on an input", "different ones"));
-        }
-    }
-    quantization.by_feature = true;
-    quantization.zero_points.clone_from(&info.qp_zps);
-    quantization.scales.clone_from(&info.qp_scales);
-    Ok(quantization)
-}
-
-fn chip_nms(base: &types::EdgeLayerBase, at: &At<'_>, scope: &Scope<'_>) -> Build<ChipNms> {
-    let Some(info) = base
-        .additional_info
-        .as_ref()
-        .and_then(|info| info.nms_info.as_ref())
-    else {
-        return Err(at.bad("detection parameters", "set for format 6", "none"));
-    };
-    let at = at.field(1);
-    let mut nms = nms_info(info, &at, scope)?;
-    if info.is_defused && !scope.fused.is_empty() {
-        let empty = types::NmsDefuseInfo::default();
-        let part = info.defuse_info.as_ref().unwrap_or(&empty);
-        let part_at = at.field(6);
-        if part.class_group_index >= MAX_CLASS_GROUPS {
-            return Err(part_at
-                .field(1)
-                .bad("class group", "0 to 8", part.class_group_index));
-        }
-        let whole = scope
-            .fused
-            .iter()
-            .find(|fused| fused_name(fused) == part.original_name);
-        let Some(whole) = whole else {
-            return Err(part_at.field(3).bad(
-                "fused layer",
-                "the name of one",
-                format!("{:?}", part.original_name),
-            ));
-        };
-        let default = types::NmsInfo::default();
-        nms.fused = Some(Box::new(FusedPart {
-            class_group: u8::try_from(part.class_group_index).unwrap_or(u8::MAX),
-            name: fused_name(whole).to_owned(),
-            whole: nms_info(whole.nms_info.as_ref().unwrap_or(&default), &at, scope)?,
-        }));
-    }
-    Ok(nms)
-}
-
-fn fused_name(fused: &types::EdgeLayerFused) -> &str {
-    fused.layer_info.as_ref().map_or("", |info| &info.name)
-}
-
-fn nms_info(info: &types::NmsInfo, at: &At<'_>, scope: &Scope<'_>) -> Build<ChipNms> {
-    let Some(generation) = scope.rules.architecture.nms_generation() else {
-        return Err(at.bad(
-            "architecture",
-            "one with on-chip detection",
-            scope.rules.architecture,
-        ));
-    };
-    let bbox_bytes = at.field(4).u32("bytes of a box", info.bbox_size)?;
-    let (burst, burst_type) = match (scope.rules.nms_burst, generation, info.burst_type) {
-        (false, NmsGeneration::First, 0) => (1, BurstType::H8Bbox),
-        (false, NmsGeneration::Second, 0) => (1, BurstType::H15Bbox),
-        (false, _, other) => {
-            return Err(at
-                .field(9)
-                .bad("burst type", "0 without extension 19", other));
-        }
-        (true, NmsGeneration::First, 1) => (info.burst_size, BurstType::H8PerClass),
-        (true, NmsGeneration::Second, 2) => (info.burst_size, BurstType::H15PerClass),
-        (true, NmsGeneration::Second, 3) => (info.burst_size, BurstType::H15PerFrame),
-        (true, NmsGeneration::First, other) => {
-            return Err(at.field(9).bad("burst type", "1 on this chip", other));
-        }
-        (true, NmsGeneration::Second, other) => {
-            return Err(at.field(9).bad("burst type", "2 or 3 on this chip", other));
-        }
-    };
-    let burst_bytes = u64::from(burst) * u64::from(bbox_bytes);
-    if burst_bytes > MAX_NMS_BURST {
-        return Err(at.field(8).bad(
-            "detection burst",
-            format!("at most {MAX_NMS_BURST} bytes"),
-            burst_bytes,
-        ));
-    }
-    let nms = ChipNms {
-        classes: at.field(2).u32("classes", info.number_of_classes)?,
-        bbox_bytes,
-        max_per_class: at.field(3).u32("boxes per class", info.max_output_size)?,
-        chunks: at
-            .field(7)
-            .u32("division factor", info.input_division_factor)?
-            .max(1),
-        burst,
-        burst_type,
-        fused: None,
-    };
-    let per_class = u64::from(nms.max_per_class) * u64::from(nms.chunks);
-    let fits = u32::try_from(per_class).is_ok()
-        && u32::try_from(per_class.saturating_mul(nms.classes.into())).is_ok()
-        && u32::try_from(nms.frame_bytes()).is_ok();
-    if !fits {
-        let found = format!(
-            "{} classes x {} boxes x {} chunks",
-            nms.classes, nms.max_per_class, nms.chunks
-        );
-        return Err(at.bad("detection frame", "at most 32 bits", found));
-    }
-    Ok(nms)
-}
-
-fn mux(
-    message: &types::EdgeLayerMux,
-    at: &At<'_>,
-    scope: &Scope<'_>,
-    frame: Frame,
-    leaves: &mut usize,
-) -> Build<Mux> {
-    let empty = types::EdgeLayerBase::default();
-    let base = message.edge_layer_base.as_ref().unwrap_or(&empty);
-    let mut layer = self::base(&message.name, base, at, frame)?;
-    let base_at = at.field(2);
-    if layer.order == Order::NmsOnChip {
-        return Err(base_at
-            .field(7)
-            .bad("format code of a mux", "a tensor", base.format));
-    }
-    sizes_fit(&layer, &base_at)?;
-    if frame.usage == Use::Boundary {
-        layer.buffer = Some(buffer(base, &base_at)?);
-    }
-    let data = message.mux_data.clone().unwrap_or_default();
-    let count = usize::try_from(data.number_of_predecessors).unwrap_or(usize::MAX);
-    if count > message.predecessors.len() {
-        let expected = format!("at most the {} listed", message.predecessors.len());
-        return Err(at
-            .field(3)
-            .field(1)
-            .bad("number of predecessors", expected, count));
-    }
-    let inner = Frame {
-        usage: Use::InMux,
-        ..frame
-    };
-    let mut parts = Vec::with_capacity(count);
-    for (i, edge) in message.predecessors.iter().take(count).enumerate() {
-        let at = at.nth(5, i).numbered("predecessor");
-        parts.push(match &edge.edge {
-            Some(edge::Edge::LayerInfo(info)) => {
-                *leaves += 1;
-                if *leaves > MAX_MUX_LEAVES {
-                    return Err(at.bad(
-                        "layers in a mux",
-                        format!("at most {MAX_MUX_LEAVES}"),
-                        "more",
-                    ));
-                }
-                MuxPart::Plain(plain(info, &at.field(1), scope, inner)?)
-            }
-            Some(edge::Edge::LayerMux(nested)) => {
-                MuxPart::Mux(mux(nested, &at.field(2), scope, inner, leaves)?)
-            }
-            Some(edge::Edge::LayerPlanes(_)) => {
-                return Err(at
-                    .field(3)
-                    .bad("predecessor", "a plain layer or a mux", "planes"));
-            }
-            None => return Err(at.bad("predecessor", "a plain layer or a mux", "nothing")),
-        });
-    }
-    Ok(Mux {
-        layer,
-        height_gcd: data.height_gcd,
-        height_ratios: data.height_ratios_list,
-        parts,
-    })
-}
-
-fn planes(
-    message: &types::EdgeLayerPlanes,
-    at: &At<'_>,
-    scope: &Scope<'_>,
-    frame: Frame,
-) -> Build<Planes> {
-    at.field(1).name("layer name", &message.name, MAX_NAME)?;
-    let order = match message.planes_format {
-        0 => Order::Nv12,
-        1 => Order::Nv21,
-        2 => Order::I420,
-        other => return Err(at.field(2).bad("planes format", "0, 1 or 2", other)),
-    };
-    let mut planes: Vec<Layer> = Vec::with_capacity(message.planes.len());
-    for (i, edge) in message.planes.iter().enumerate() {
-        let at = at.nth(3, i).numbered("plane");
-        let Some(edge::Edge::LayerInfo(info)) = &edge.edge else {
-            return Err(at.bad("plane", "a plain layer", "something else"));
-        };
-        let plane = plain(
-            info,
-            &at.field(1),
-            scope,
-            Frame {
-                usage: Use::Plane,
-                ..frame
-            },
-        )?;
-        if planes
-            .first()
-            .is_some_and(|first| first.data_type != plane.data_type)
-        {
-            return Err(at.field(1).field(2).field(12).bad(
-                "bytes of an element",
-                "the same in all planes",
-                plane.data_type,
-            ));
-        }
-        planes.push(plane);
-    }
-    let shape = Shape::new(message.height, message.width, message.features);
-    let Some(data_type) = planes.first().map(|plane| plane.data_type) else {
-        return Err(at.field(3).bad("planes", "at least 1", 0));
-    };
-    if planes.len() > usize::from(u8::MAX) {
-        return Err(at.field(3).bad("planes", "at most 255", planes.len()));
-    }
-    if hw_frame_bytes(shape, data_type).is_none() {
-        return Err(at.bad("frame size", "at most 32 bits", shape));
-    }
-    Ok(Planes {
-        name: message.name.clone(),
-        order,
-        shape,
-        data_type,
-        planes,
-    })
 }
