@@ -319,7 +319,7 @@ impl HefError {
             Self::Runtime { expected, .. } => format!("load the firmware of release {expected}, or compile the model again"),
             Self::Kind { found, .. } => found.use_hint().to_owned(),
             Self::Malformed { .. } | Self::Invalid { .. } => {
-                "the compiler wrote something unexpected, or the file is damaged: run with --verify to tell which".to_owned()
+                "compile the model again; if the file was downloaded, compare its checksum first".to_owned()
             }
             _ => return None,
         })

@@ -138,7 +138,7 @@ impl<'a> At<'a> {
         u32::try_from(value).map_err(|_| self.bad(what, "0 to 4294967295", value))
     }
 
-    /// A name that C structures of the vendor's interface can hold.
+    /// A name that C structures of the vendor's interface and a terminal can take.
     pub(crate) fn name(&self, what: &'static str, name: &str, most: usize) -> Build<()> {
         if name.is_empty() {
             return Err(self.bad(what, format!("1 to {most} bytes"), "an empty name"));
@@ -150,11 +150,11 @@ impl<'a> At<'a> {
                 format!("{} bytes", name.len()),
             ));
         }
-        if name.contains('\0') {
+        if let Some(at) = name.find(char::is_control) {
             return Err(self.bad(
                 what,
-                "no NUL byte",
-                format!("one at position {}", name.find('\0').unwrap_or(0)),
+                "no control character",
+                format!("one at position {at}"),
             ));
         }
         Ok(())

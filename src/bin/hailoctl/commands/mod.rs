@@ -1,6 +1,7 @@
 //! The commands, one file each: its arguments and what it does.
 
 mod completions;
+mod hef;
 mod scan;
 
 use clap::Subcommand;
@@ -13,6 +14,7 @@ use crate::output::Output;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Scan(scan::Args),
+    Hef(hef::Args),
     Completions(completions::Args),
 }
 
@@ -21,6 +23,7 @@ impl Command {
     pub(crate) fn run(&self, global: &Global, output: &mut Output) -> Result<Exit> {
         match self {
             Self::Scan(args) => scan::run(args, global, output),
+            Self::Hef(args) => hef::run(args, global, output),
             Self::Completions(args) => completions::run(args, output),
         }
     }
