@@ -299,11 +299,13 @@ impl Device {
         let transport = &*self.transport;
         let failed =
             |error: TransportError| report::transport(transport, "reset the function", error);
+        let held = self.interrupts.hold();
         transport.reset().map_err(failed)?;
         open::bring_up(transport).map_err(failed)?;
         self.interrupts.rearm().map_err(|error| {
             report::interrupts(transport, "take interrupts after the reset", error)
         })?;
+        drop(held);
         let deadline = Deadline::after(UNLOAD_TIMEOUT);
         let mut backoff = Backoff::default();
         while is_loaded(transport).map_err(failed)? {

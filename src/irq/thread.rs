@@ -7,7 +7,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -63,6 +63,8 @@ struct Shared {
     software: [Event; 8],
     channels: [Event; CHANNELS as usize],
     waiters: AtomicU32,
+    /// Held by whoever uses the status registers.
+    registers: Mutex<()>,
     stop: AtomicBool,
     wake: EventFd,
     loss: OnceLock<String>,
@@ -95,6 +97,7 @@ impl Interrupts {
             software: Default::default(),
             channels: Default::default(),
             waiters: AtomicU32::new(0),
+            registers: Mutex::new(()),
             stop: AtomicBool::new(false),
             wake,
             loss: OnceLock::new(),
@@ -120,6 +123,15 @@ impl Interrupts {
             shared,
             thread: Some(thread),
         })
+    }
+
+    /// Keeps the thread away from the device while the guard lives: in a reset every register reads
+    /// all ones, which must not be taken for a device that is gone.
+    pub fn hold(&self) -> MutexGuard<'_, ()> {
+        self.shared
+            .registers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Arms and unmasks again after a reset of the function, which forgot both.
@@ -332,6 +344,10 @@ impl Shared {
 
     /// Handles what is pending and returns how many rounds found a cause.
     fn handle(&self) -> Result<u32, TransportError> {
+        let _registers = self
+            .registers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         for round in 0..MAX_ROUNDS {
             let status: InterruptStatus = self.transport.read()?;
             if status.0 == u32::MAX {
