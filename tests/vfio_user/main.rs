@@ -6,3 +6,4 @@ mod board;
 mod clients;
 mod pair;
 mod raw;
+mod servers;

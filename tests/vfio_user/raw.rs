@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hailo_vfio::deadline::Deadline;
 use hailo_vfio::spec::vfio_user::{Command, Header, flags};
-use hailo_vfio::transport::frame::{self, FrameReader};
+use hailo_vfio::transport::frame::{self, FrameError, FrameReader};
 use nix::errno::Errno;
 use zerocopy::IntoBytes;
 
@@ -66,21 +66,28 @@ impl Raw {
         self.write(&[header.as_bytes(), payload], descriptors);
     }
 
-    pub(crate) fn next(&mut self) -> Message {
+    /// The next message; nothing when the peer has closed the connection.
+    pub(crate) fn try_next(&mut self) -> Option<Message> {
         let mut payload = Vec::new();
         loop {
             if let Some(frame) = self.reader.take(&mut payload).unwrap() {
-                return Message {
+                return Some(Message {
                     header: frame.header,
                     payload,
                     descriptors: frame.descriptors,
-                };
+                });
             }
-            assert!(
-                self.reader.fill(self.stream.as_fd(), true).unwrap(),
-                "the peer says nothing"
-            );
+            match self.reader.fill(self.stream.as_fd(), true) {
+                Ok(true) => {}
+                Ok(false) => panic!("the peer says nothing"),
+                Err(FrameError::Closed) => return None,
+                Err(error) => panic!("{error}"),
+            }
         }
+    }
+
+    pub(crate) fn next(&mut self) -> Message {
+        self.try_next().expect("the peer is there")
     }
 
     /// Sends a command and takes its reply.

@@ -27,7 +27,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket,
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, connect, listen, socket,
 };
 use nix::sys::stat::{Mode, fchmod};
 use zerocopy::IntoBytes;
@@ -50,6 +50,9 @@ const BACKLOG: i32 = 16;
 
 /// How long a client that is refused may take to say its first message.
 const REFUSAL: Duration = Duration::from_secs(1);
+
+/// How long to wait for a descriptor when there is none left.
+const RELIEF: Duration = Duration::from_millis(100);
 
 /// Why there is no server at a path.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +157,11 @@ impl Server {
                 let client = match self.listener.accept() {
                     Ok((client, _)) => client,
                     Err(error) if passing(&error) => continue,
+                    Err(error) if exhausted(&error) => {
+                        log::warn!("{}: no client accepted: {error}", self.path.display());
+                        readable([stop, stop], Some(&Deadline::after(RELIEF)))?;
+                        continue;
+                    }
                     Err(error) => return Err(error),
                 };
                 let wait = Deadline::after(CHANGEOVER);
@@ -276,6 +284,12 @@ fn passing(error: &io::Error) -> bool {
     )
 }
 
+/// Whether this process or the system has no descriptor left, which may pass.
+fn exhausted(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw);
+    matches!(code, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM))
+}
+
 /// Removes a socket that nobody listens at.
 fn remove_stale(path: &Path) -> Result<(), BindError> {
     let os = |action, source| BindError::Os {
@@ -291,15 +305,21 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
         }
         Ok(_) => {}
     }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+    // Without waiting: a live server with many clients may not accept for a while.
+    let asked = UnixAddr::new(path).and_then(|address| {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let probe = socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+        connect(probe.as_raw_fd(), &address)
+    });
+    match asked {
+        Err(Errno::ECONNREFUSED) => {
             log::info!(
                 "{}: replacing the socket of a server that is gone",
                 path.display()
             );
             fs::remove_file(path).map_err(|error| os("removing a stale socket", error))
         }
-        Ok(_) => Err(BindError::Live(path.to_owned())),
-        Err(error) => Err(os("asking who listens there", error)),
+        Ok(()) | Err(Errno::EAGAIN) => Err(BindError::Live(path.to_owned())),
+        Err(errno) => Err(os("asking who listens there", errno.into())),
     }
 }
