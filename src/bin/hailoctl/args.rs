@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, ValueEnum};
 
+use hailo_vfio::device::Target;
+use hailo_vfio::model::{FaultError, FaultPlan, Profile, ProfileError};
 use hailo_vfio::pci::Root;
 
 use crate::commands::Command;
@@ -67,12 +69,58 @@ pub(crate) struct Global {
     /// Read sysfs, procfs and device nodes under this directory instead of /
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     pub(crate) sysfs_root: PathBuf,
+
+    /// What the software chip does wrong, such as stall-stage=3 (`hailoctl help sim` has them all)
+    #[arg(long, global = true, value_name = "PLAN", help_heading = SOFTWARE_CHIP)]
+    fault: Vec<String>,
+
+    /// Tell at the end what the software chip saw: accesses, DMA, digests of files, mistakes
+    #[arg(long, global = true, help_heading = SOFTWARE_CHIP)]
+    pub(crate) stats: bool,
 }
+
+const SOFTWARE_CHIP: &str = "Software chip (-d sim, hailoctl sim)";
 
 impl Global {
     /// How results are printed.
     pub(crate) fn format(&self) -> Format {
         if self.json { Format::Json } else { self.format }
+    }
+
+    /// What `-d` names, if anything.
+    pub(crate) fn target(&self) -> Result<Option<Target>> {
+        let Some(text) = self.device.as_deref().filter(|text| !text.is_empty()) else {
+            return Ok(None);
+        };
+        let target = text.parse().map_err(|_| {
+            let action = format!("{text:?} names no device");
+            let next = "give a PCI address like 0000:03:00.0, a number of hailoctl scan, \
+                        sim[:PROFILE] or vfio-user:SOCKET";
+            Failure::usage(action, next)
+        })?;
+        if let Target::Sim(profile) = &target {
+            self.profile(profile)?;
+        }
+        Ok(Some(target))
+    }
+
+    /// The profile behind `sim:`; the default one where there is nothing.
+    pub(crate) fn profile(&self, text: &str) -> Result<Profile> {
+        if text.is_empty() {
+            return Ok(Profile::default());
+        }
+        let parsed = text.parse();
+        parsed.map_err(|error: ProfileError| {
+            Failure::usage(error.to_string(), "hailoctl help sim tells about profiles")
+        })
+    }
+
+    /// What the software chip is to do wrong.
+    pub(crate) fn faults(&self) -> Result<FaultPlan> {
+        let parsed = self.fault.join(";").parse();
+        parsed.map_err(|error: FaultError| {
+            Failure::usage(error.to_string(), "hailoctl help sim lists the faults")
+        })
     }
 
     /// Where sysfs and procfs are read.

@@ -4,8 +4,13 @@
 mod args;
 mod commands;
 mod exit;
+mod firmware;
 mod logging;
+mod open;
 mod output;
+mod progress;
+mod signals;
+mod stats;
 
 use std::process::ExitCode;
 

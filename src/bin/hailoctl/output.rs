@@ -112,6 +112,12 @@ impl Output {
         writeln!(self.notes, "{text}").map_err(Failure::Stream)
     }
 
+    /// Asks on standard error; the cursor stays behind the question.
+    pub(crate) fn ask(&mut self, question: fmt::Arguments<'_>) -> Result<()> {
+        self.flush()?;
+        write!(self.notes, "{question}").map_err(Failure::Stream)
+    }
+
     /// Tells a failure on standard error: what failed, then labelled facts.
     pub(crate) fn error(&mut self, action: &str, details: &[(&str, &str)]) -> Result<()> {
         write!(
@@ -197,10 +203,10 @@ pub(crate) fn bytes(count: u64) -> String {
     if count < 1024 {
         return format!("{count} B");
     }
-    let mut tenths = u128::from(count) * 10 / 1024;
+    let mut tenths = (u128::from(count) * 10 + 512) / 1024;
     let mut unit = 0;
     while tenths >= 10_240 && unit + 1 < UNITS.len() {
-        tenths /= 1024;
+        tenths = (tenths + 512) / 1024;
         unit += 1;
     }
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
@@ -238,8 +244,9 @@ mod tests {
             (1023, "1023 B"),
             (1024, "1.0 KiB"),
             (39_985, "39.0 KiB"),
+            (31_329, "30.6 KiB"),
             (96 << 20, "96.0 MiB"),
-            ((1 << 20) - 1, "1023.9 KiB"),
+            ((1 << 20) - 1, "1.0 MiB"),
             (3 << 30, "3.0 GiB"),
         ] {
             assert_eq!(bytes(count), text);

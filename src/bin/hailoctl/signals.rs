@@ -48,7 +48,9 @@ impl Signals {
                 match stop.take() {
                     Some(stop) => {
                         stop();
-                        anstream::eprintln!("stopping the device first; once more to leave at once");
+                        anstream::eprintln!(
+                            "stopping the device first; once more to leave at once"
+                        );
                     }
                     None => process::exit(i32::from(Exit::Interrupted as u8)),
                 }
@@ -73,7 +75,9 @@ impl AsFd for Signals {
 
 /// The mask of ignored signals in `/proc/self/status`, signal 1 in bit 0.
 fn ignored(status: &str) -> Option<u64> {
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))?;
     u64::from_str_radix(mask.trim(), 16).ok()
 }
 

@@ -1,8 +1,14 @@
 //! The commands, one file each: its arguments and what it does.
 
 mod completions;
+mod fw_info;
+mod fw_load;
 mod hef;
+mod identify;
+mod regs;
+mod reset;
 mod scan;
+mod sim;
 
 use clap::Subcommand;
 
@@ -14,7 +20,13 @@ use crate::output::Output;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Scan(scan::Args),
+    FwInfo(fw_info::Args),
+    FwLoad(fw_load::Args),
+    Identify(identify::Args),
+    Regs(regs::Args),
+    Reset(reset::Args),
     Hef(hef::Args),
+    Sim(sim::Args),
     Completions(completions::Args),
 }
 
@@ -23,7 +35,13 @@ impl Command {
     pub(crate) fn run(&self, global: &Global, output: &mut Output) -> Result<Exit> {
         match self {
             Self::Scan(args) => scan::run(args, global, output),
+            Self::FwInfo(args) => fw_info::run(args, output),
+            Self::FwLoad(args) => fw_load::run(args, global, output),
+            Self::Identify(args) => identify::run(args, global, output),
+            Self::Regs(args) => regs::run(args, global, output),
+            Self::Reset(args) => reset::run(args, global, output),
             Self::Hef(args) => hef::run(args, global, output),
+            Self::Sim(args) => sim::run(args, global, output),
             Self::Completions(args) => completions::run(args, output),
         }
     }

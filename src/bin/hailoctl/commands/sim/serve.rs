@@ -1,0 +1,102 @@
+//! `sim --socket`: the software chip behind a vfio-user socket.
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use hailo_vfio::model::server::{BindError, Server};
+use hailo_vfio::model::{Chip, FaultPlan, Profile};
+use hailo_vfio::{Error, ErrorKind};
+use serde::Serialize;
+
+use crate::args::Global;
+use crate::exit::{Exit, Failure, Result};
+use crate::output::Output;
+use crate::signals::Signals;
+use crate::stats::Stats;
+
+/// Help behind the options of `sim`.
+pub(super) const AFTER_HELP: &str = "\
+Profiles: NAME[,KEY=VALUE...]
+  names  default, pi5-gen2-x1, pi5-gen3-x1, m2-gen3-x4, hailo12l
+  keys   speed=1..4  width=1|2|4  sku=default|0..63  mrrs=128..4096  loaded=VERSION
+         version=VERSION  layout=4.x|5.0|5.1  timing=on|off  chip=hailo10h|hailo12l
+
+Faults: NAME[=VALUE][:TIMES], TIMES being once, always or a number
+  stall-stage=N fail-stage=N reset-at-stage=N fail-after=BYTES lose-irq spurious-irq irq-storm[=N]
+  all-ones-after=N descriptor-error=K stuck-channel=C wrong-version[=V] no-response sku=N slow=MS
+
+Examples:
+  hailoctl sim --socket /tmp/chip.sock --stats
+  hailoctl sim --socket /tmp/chip.sock --profile pi5-gen2-x1,sku=3 --fault stall-stage=3
+  hailoctl -d vfio-user:/tmp/chip.sock fw-load DIR      (from another shell)
+  hailoctl sim mkfw DIR                                 firmware to load";
+
+/// How to serve.
+#[derive(Debug, clap::Args)]
+#[group(id = "serve")]
+pub(super) struct Args {
+    /// The socket to make; one that a killed server left behind is replaced
+    #[arg(long, value_name = "PATH", required = true)]
+    socket: Option<PathBuf>,
+
+    /// The card and its link
+    #[arg(long, default_value = "default")]
+    profile: Profile,
+}
+
+#[derive(Serialize)]
+struct Event<'a> {
+    event: &'static str,
+    socket: &'a str,
+    profile: String,
+    faults: String,
+}
+
+/// Serves until a signal comes.
+pub(super) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<Exit> {
+    let Some(socket) = &args.socket else {
+        return Err(Failure::usage(
+            "sim needs a socket",
+            "hailoctl sim --socket PATH",
+        ));
+    };
+    // Before the chip starts its thread.
+    let signals = Signals::take()?;
+    let faults: FaultPlan = global.faults()?;
+    let event = Event {
+        event: "serving",
+        socket: &socket.display().to_string(),
+        profile: args.profile.to_string(),
+        faults: faults.to_string(),
+    };
+    let chip = Chip::new(args.profile.clone(), faults).map_err(|error| {
+        Error::new(ErrorKind::Io, "sim", "the software chip can't be started").because(error)
+    })?;
+    let server = Server::bind(socket, chip.clone()).map_err(told)?;
+    if output.is_json() {
+        output.event(&event)?;
+    } else {
+        output.note(format_args!(
+            "serving {} at {} until Ctrl-C",
+            event.profile, event.socket
+        ))?;
+    }
+    let served = server.serve(signals.as_fd());
+    drop(server);
+    if global.stats {
+        Stats::of(&chip).tell(output)?;
+    }
+    served.map_err(|error| {
+        Error::new(ErrorKind::Io, "sim", "the socket can't be served any more").because(error)
+    })?;
+    Ok(Exit::Done)
+}
+
+fn told(error: BindError) -> Error {
+    let failed = |kind, next: &str| Error::new(kind, "sim", error.to_string()).with_hint(next);
+    match &error {
+        BindError::Live(_) => failed(ErrorKind::Busy, "end that server, or take another --socket"),
+        BindError::NotASocket(_) => failed(ErrorKind::BadInput, "take another --socket"),
+        _ => Error::new(ErrorKind::Io, "sim", "the socket can't be made").because(error),
+    }
+}
