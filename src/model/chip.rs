@@ -20,7 +20,7 @@ use super::timing::Timing;
 use crate::deadline::Deadline;
 use crate::spec::board::Sku;
 use crate::spec::register::Bar;
-use crate::transport::local::{ByteEnables, Endpoint, Host};
+use crate::transport::local::{ByteEnables, Endpoint, Host, LocalTransport};
 
 /// The chip, and who waits for what.
 struct State {
@@ -178,6 +178,15 @@ impl Chip {
             shared,
             worker: Some(worker),
         }))
+    }
+
+    /// A transport to this chip inside the process, for [`Device::new`](crate::Device::new): the
+    /// host it had before is taken away.
+    ///
+    /// # Errors
+    /// No descriptor for the interrupt.
+    pub fn transport(self: &Arc<Self>, name: impl Into<String>) -> io::Result<LocalTransport> {
+        LocalTransport::open(name, self.clone()).map_err(io::Error::other)
     }
 
     /// Adds a fault to the plan. Accesses and bytes that it counts are counted from now, or from the
