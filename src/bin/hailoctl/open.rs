@@ -7,9 +7,8 @@ use hailo_vfio::device::{Device, OpenOptions, Target};
 use hailo_vfio::model::Chip;
 use hailo_vfio::pci;
 use hailo_vfio::spec::board::{Board, HAILO10H};
-use hailo_vfio::transport::local::LocalTransport;
+use hailo_vfio::transport::Transport;
 use hailo_vfio::transport::trace::Tracer;
-use hailo_vfio::transport::{Transport, TransportError};
 use hailo_vfio::{Error, ErrorKind};
 
 use crate::args::Global;
@@ -137,12 +136,11 @@ pub(crate) fn open(global: &Global) -> Result<Opened> {
 }
 
 fn simulated(target: &Target, chip: &Arc<Chip>, options: &OpenOptions) -> Result<Device> {
-    let transport: Arc<dyn Transport> = LocalTransport::open(target.to_string(), chip.clone())
-        .map(Arc::new)
-        .map_err(|error: TransportError| {
-            let action = "the software chip can't be attached";
-            Error::new(ErrorKind::Io, target.to_string(), action).because(error)
-        })?;
+    let transport = chip.transport(target.to_string()).map_err(|error| {
+        let action = "the software chip can't be attached";
+        Error::new(ErrorKind::Io, target.to_string(), action).because(error)
+    })?;
+    let transport: Arc<dyn Transport> = Arc::new(transport);
     let transport = match &options.wrap {
         Some(wrap) => wrap(transport),
         None => transport,
