@@ -1,0 +1,13 @@
+//! A small HEF writer for tests: makes every structure that the parser accepts, of any size.
+//!
+//! It shares no code with the parser, only the types of the model: field numbers are written down here a second time,
+//! from the format specification, so that a wrong number in the schema does not cancel out.
+
+#![allow(dead_code, reason = "every test binary uses a part of it")]
+
+pub(crate) mod container;
+pub(crate) mod flow;
+pub(crate) mod model;
+pub(crate) mod random;
+pub(crate) mod steps;
+pub(crate) mod wire;
