@@ -8,31 +8,16 @@ use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::fault::Fault;
-use super::received::Container;
+use super::rom::{Diagnosis, status};
 use crate::addr::DeviceAddr;
 use crate::spec::access_bar::Doorbell10;
-use crate::spec::board::{
-    BOOT_STATUS_WAITING, Layout, SCU_LOG_LEN, Sku, Stage, StageTransport, TRIGGER,
-};
+use crate::spec::board::{Layout, Sku, Stage, StageTransport, TRIGGER};
 use crate::spec::config_bar::{FIRMWARE_LOADED, FIRMWARE_WINDOW, HOST_WINDOW};
 use crate::spec::control::software;
-use crate::spec::firmware::{HEADER_VERSION, MAX_APPLICATION_CODE, MIN_CODE, Version};
+use crate::spec::firmware::Version;
 
 /// Where the running firmware keeps its mailbox. Source: inferred, any free place will do; unconfirmed.
 pub(super) const MAILBOX: DeviceAddr = DeviceAddr(0xf_0000);
-
-/// Boot status words. Source: inferred, only "waiting" is known; unconfirmed.
-mod status {
-    pub(super) const STARTED: u32 = 2;
-    pub(super) const NO_CONTAINER: u32 = 0xe001;
-    pub(super) const BAD_MAGIC: u32 = 0xe002;
-    pub(super) const BAD_HEADER: u32 = 0xe003;
-    pub(super) const BAD_CODE_SIZE: u32 = 0xe004;
-    pub(super) const TRUNCATED_CODE: u32 = 0xe005;
-    pub(super) const NO_CERTIFICATE: u32 = 0xe006;
-    pub(super) const NO_CUSTOMER_CERTIFICATE: u32 = 0xe007;
-    pub(super) const NOT_AUTHENTIC: u32 = 0xe008;
-}
 
 /// The version of a driver whose release the firmware's header does not tell.
 const USUAL_VERSION: Version = Version::new(5, 2, 0);
@@ -84,12 +69,12 @@ struct Started {
 pub(super) struct Firmware {
     life: Life,
     done: u32,
-    layout: Option<Layout>,
-    scu: Option<Version>,
+    pub(super) layout: Option<Layout>,
+    pub(super) scu: Option<Version>,
     started: Option<Started>,
     /// A stage failed or stalls: nothing more happens until a reset.
     halted: bool,
-    log: String,
+    pub(super) log: String,
     pub(super) sku: Option<Sku>,
     /// When the request in the mailbox is answered.
     pub(super) answer_due: Option<Instant>,
@@ -138,28 +123,7 @@ impl Firmware {
     }
 }
 
-/// Why a stage fails: the boot status word, and what the log says where the SCU runs.
-struct Diagnosis(u32, String);
-
 impl Core {
-    /// What the boot ROM leaves in memory for the host to see.
-    pub(super) fn enter_rom(&mut self) {
-        self.memory
-            .poke(self.board.boot_status, BOOT_STATUS_WAITING);
-        let triggers = self
-            .board
-            .layouts()
-            .filter_map(|layout| self.board.stages(layout));
-        for stage in triggers
-            .flatten()
-            .filter(|stage| stage.transport == StageTransport::Window)
-        {
-            self.memory.poke(stage.trigger, 0);
-        }
-        self.memory
-            .copy_in(self.board.scu_log, &[u8::MAX; SCU_LOG_LEN]);
-    }
-
     /// The state of a card whose firmware was loaded by somebody before.
     pub(super) fn start_loaded(&mut self, version: Version) {
         let layout = Layout::of_release(version.major, version.minor);
@@ -186,7 +150,7 @@ impl Core {
     }
 
     /// The stage that comes next, in each layout that is still possible, with that layout.
-    fn next_stages(&self) -> impl Iterator<Item = (Layout, &'static Stage)> {
+    pub(super) fn next_stages(&self) -> impl Iterator<Item = (Layout, &'static Stage)> {
         let known = self.profile.layout.or(self.firmware.layout);
         let done = usize::try_from(self.firmware.done).unwrap_or(usize::MAX);
         self.board
@@ -209,7 +173,7 @@ impl Core {
         if value != TRIGGER {
             if value != 0 {
                 self.complaints.add(format!(
-                    "the trigger word of stage {} at {address} was written with {value:#x}, expected 1",
+                    "the trigger word of stage {} at {address} was written with something else than 1",
                     stage.number
                 ));
             }
@@ -353,127 +317,6 @@ impl Core {
             }
         }
         self.bridge.raise_software(software::STAGE_DONE);
-    }
-
-    /// Stage 1: what the boot ROM checks, and what the SCU firmware then tells.
-    fn check_scu_firmware(&mut self) -> Result<(), Diagnosis> {
-        let Some((_, stage)) = self.next_stages().next() else {
-            return Ok(());
-        };
-        let fail = |code, text: String| Err(Diagnosis(code, text));
-        let Some(found) = Container::find(self.board, stage, &self.memory) else {
-            return fail(status::NO_CONTAINER, "no container header".to_owned());
-        };
-        let header = found.header;
-        let magic = header.magic.get();
-        if magic != self.board.magic {
-            return fail(
-                status::BAD_MAGIC,
-                format!("magic {magic:#x}, expected {:#x}", self.board.magic),
-            );
-        }
-        if header.header_version.get() != HEADER_VERSION {
-            return fail(
-                status::BAD_HEADER,
-                format!("header version {}", header.header_version),
-            );
-        }
-        let code_size = header.code_size.get();
-        if !(MIN_CODE..=MAX_APPLICATION_CODE).contains(&code_size) {
-            return fail(status::BAD_CODE_SIZE, format!("code of {code_size} bytes"));
-        }
-        let arrived = self.memory.received.len_from(self.board.application_code);
-        if arrived < code_size.into() {
-            return fail(
-                status::TRUNCATED_CODE,
-                format!("{arrived} of {code_size} bytes of code"),
-            );
-        }
-        if found.key == 0 || found.content == 0 {
-            return fail(
-                status::NO_CERTIFICATE,
-                "a certificate is missing".to_owned(),
-            );
-        }
-        let customer = stage
-            .files
-            .first()
-            .map_or(DeviceAddr(0), |file| file.address);
-        if !self.memory.received.has(customer, 1) {
-            return fail(
-                status::NO_CUSTOMER_CERTIFICATE,
-                "no customer certificate".to_owned(),
-            );
-        }
-        let version = Version::from(header);
-        self.firmware.scu = Some(version);
-        self.firmware.layout = self.layout_of(version);
-        self.memory.poke(self.board.boot_status, status::STARTED);
-        self.report_sku();
-        let sku = self.firmware.sku.unwrap_or(Sku::Default);
-        self.say(&format!("scu firmware {version}, board sku {sku}"));
-        Ok(())
-    }
-
-    /// Which layout firmware of this version expects: by its release; else, with a device tree in
-    /// place already, the one that takes it in stage 1; else undecided between the others.
-    fn layout_of(&self, version: Version) -> Option<Layout> {
-        let by_release = Layout::of_release(version.major, version.minor);
-        if let Some(layout) = by_release.filter(|&layout| self.board.stages(layout).is_some()) {
-            return Some(layout);
-        }
-        let first = self.stages(Layout::V4).first()?;
-        let tree = first.files.get(1)?;
-        self.memory
-            .received
-            .has(tree.address, 1)
-            .then_some(Layout::V4)
-    }
-
-    fn check_files(&mut self, stage: &'static Stage) -> Result<(), Diagnosis> {
-        let stages = self.stages(self.layout());
-        let stage = stages
-            .iter()
-            .find(|own| own.number == stage.number)
-            .unwrap_or(stage);
-        for file in stage.files.iter().filter(|file| file.mandatory) {
-            let arrived = self.memory.received.len_within(file.address, file.max_len);
-            if !self.memory.received.has(file.address, 1) || arrived == 0 {
-                let text = format!("nothing at {}, where {:?} belongs", file.address, file.name);
-                return Err(Diagnosis(status::STARTED, text));
-            }
-        }
-        Ok(())
-    }
-
-    fn report_sku(&mut self) {
-        let fault = self.faults.fire(|fault| match fault {
-            Fault::Sku(sku) => Some(*sku),
-            _ => None,
-        });
-        let sku = fault.unwrap_or(self.profile.sku);
-        self.firmware.sku = Some(sku);
-        let word = match sku {
-            Sku::Default => 0,
-            Sku::Number(number) => {
-                let bits = (0..).zip(Sku::NUMBER_BITS);
-                let number = bits.map(|(n, place)| u32::from(number >> n & 1) << place);
-                1 << Sku::VALID_BIT | number.sum::<u32>()
-            }
-        };
-        self.memory.poke(self.board.sku, word);
-    }
-
-    /// Adds a line to the SCU log, as text with zeros behind it.
-    fn say(&mut self, line: &str) {
-        let log = &mut self.firmware.log;
-        log.push_str("scu: ");
-        log.push_str(line);
-        log.push('\n');
-        let mut page = [0; SCU_LOG_LEN];
-        let len = log.len().min(SCU_LOG_LEN);
-        page[..len].copy_from_slice(&log.as_bytes()[..len]);
-        self.memory.copy_in(self.board.scu_log, &page);
     }
 
     /// The system is up: its windows are set and its driver listens to the mailbox.

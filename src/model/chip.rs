@@ -205,10 +205,18 @@ impl Chip {
     /// chip's memory.
     #[must_use]
     pub fn received(&self) -> Vec<ReceivedFile> {
-        let state = self.shared.lock();
-        let core = &state.core;
-        let sku = core.firmware.sku.unwrap_or(Sku::Default);
-        received::files(core.board, core.stages(core.layout()), sku, &core.memory)
+        let (board, stages, sku, memory) = {
+            let state = self.shared.lock();
+            let core = &state.core;
+            let sku = core.firmware.sku.unwrap_or(Sku::Default);
+            (
+                core.board,
+                core.stages(core.layout()),
+                sku,
+                core.memory.clone(),
+            )
+        };
+        received::files(board, stages, sku, &memory)
     }
 
     /// Everything the host did that no host may do, in plain words, without repetitions.

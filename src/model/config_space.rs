@@ -179,6 +179,11 @@ impl ConfigSpace {
         }
     }
 
+    /// Bus mastering goes off, as it does when a host lets go of a function.
+    pub(super) fn clear_master(&mut self) {
+        self.words[index(COMMAND)] &= !command::BUS_MASTER;
+    }
+
     fn command(&self) -> u32 {
         self.read(COMMAND)
     }

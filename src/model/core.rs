@@ -102,8 +102,10 @@ impl Core {
         self.reset_chip();
     }
 
-    /// A host comes or goes.
+    /// A host comes or goes. Bus mastering goes off, as kernels do it: what is still started must
+    /// not reach into the next host's memory.
     pub(super) fn set_host(&mut self, host: Option<Arc<dyn Host>>) {
+        self.config.clear_master();
         self.off_bus = false;
         self.accesses = 0;
         self.host = host;

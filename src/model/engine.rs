@@ -5,219 +5,26 @@
 //! (another [`Channel::life`](super::channel::Channel)) is dropped. Pages that follow each other on
 //! both sides travel as one copy; order, progress, events and failures are those of single pages.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use zerocopy::FromBytes;
 
-use super::bridge::EventSide;
-use super::channel::{Side, error};
 use super::chip::Shared;
-use super::core::Core;
 use super::fault::Fault;
+use super::job::{Cause, DESTINATION, Done, Job, Refusal, SOURCE};
 use super::memory::{Dram, NoMemory};
+use super::side::error;
 use crate::addr::{DeviceAddr, Iova};
 use crate::spec::descriptor::{Descriptor, LEN, MAX_PAGE, Status, control, data_id};
-use crate::spec::vdma_bar::FIRST_FROM_DEVICE;
-use crate::transport::local::Host;
 
-/// Descriptors of one side fetched at a time.
-const BATCH: u32 = 512;
 /// Most bytes moved by one copy.
 const SLICE: usize = 1 << 18;
 
-const SOURCE: usize = 0;
-const DESTINATION: usize = 1;
 const NAMES: [&str; 2] = ["source", "destination"];
 
 /// Control bits that have a meaning.
 const KNOWN_CONTROL: u32 =
     control::INTERRUPT_HOST | control::REQUEST_STATUS | control::DEVICE_INTERRUPT;
-
-/// A batch of descriptors of one channel, with all that is needed to process it unlocked.
-pub(super) struct Job {
-    channel: u32,
-    life: u32,
-    sides: [Side; 2],
-    count: u32,
-    host: Arc<dyn Host>,
-    dram: Arc<Dram>,
-    /// The descriptor that fails (a fault).
-    bad: Option<u32>,
-    /// The fault that ends uploads: its limit, and the bytes that may still arrive.
-    room: Option<(u64, u64)>,
-    dram_ready: bool,
-}
-
-impl Core {
-    /// The next batch, of the first channel from `from` on that has one.
-    pub(super) fn next_job(&mut self, from: u32) -> Option<Job> {
-        let host = self.host.clone()?;
-        let from_host = (from..FIRST_FROM_DEVICE).chain(0..from.min(FIRST_FROM_DEVICE));
-        let channel = from_host
-            .into_iter()
-            .find(|&channel| self.may_move(channel))?;
-        let found = self.channels.get(channel);
-        let [source, destination] = found.sides;
-        let batch = |side: &Side| side.waiting().min(side.len() - side.next());
-        let count = batch(&source).min(batch(&destination)).min(BATCH);
-        if let Some(place) = self.channels.get_mut(channel) {
-            for side in &mut place.sides {
-                side.fetch(count);
-            }
-        }
-        let bad = self.faults.look(|fault| match fault {
-            Fault::DescriptorError(index) => Some(*index),
-            _ => None,
-        });
-        let room = self.faults.look(|fault| match fault {
-            Fault::FailAfter(bytes) => Some(*bytes),
-            _ => None,
-        });
-        let room = room.map(|limit| (limit, limit.saturating_sub(self.memory.received.total())));
-        Some(Job {
-            channel,
-            life: found.life,
-            sides: found.sides,
-            count,
-            host,
-            dram: self.memory.dram().clone(),
-            bad,
-            room: if self.upload_broken {
-                Some((0, 0))
-            } else {
-                room
-            },
-            dram_ready: self.memory.dram_ready,
-        })
-    }
-
-    /// Whether the channel has descriptors on both sides and nothing holds them back.
-    fn may_move(&mut self, channel: u32) -> bool {
-        let found = self.channels.get(channel);
-        let ready = found
-            .sides
-            .iter()
-            .all(|side| side.runs() && side.waiting() > 0);
-        let fed = ready || found.sides[SOURCE].runs() && found.sides[SOURCE].waiting() > 0;
-        if !fed || found.stuck {
-            return false;
-        }
-        let obstacle = if !self.config.is_master() {
-            "bus mastering is off"
-        } else if self.firmware.is_running() {
-            "no session uses it"
-        } else if !self.vdma_is_open() {
-            "bit 2 of the PCIe config register is clear"
-        } else if !ready {
-            return false; // The other side comes later.
-        } else if self.faults.fires(Fault::StuckChannel(channel)) {
-            if let Some(place) = self.channels.get_mut(channel) {
-                place.stuck = true;
-            }
-            return false;
-        } else {
-            return true;
-        };
-        self.complaints.add(format!(
-            "channel {channel} was given descriptors, but {obstacle}"
-        ));
-        false
-    }
-
-    /// Notes that `count` descriptors are done; `false` where the channel was stopped meanwhile.
-    fn commit(&mut self, job: &Job, done: &Done, asked: [bool; 2]) -> bool {
-        let Some(channel) = self.channels.get_mut(job.channel) else {
-            return false;
-        };
-        if channel.life != job.life {
-            return false;
-        }
-        for side in &mut channel.sides {
-            side.finish(done.pages);
-        }
-        self.counters.descriptors += u64::from(done.pages);
-        self.counters.bytes_to_device += done.bytes;
-        for &(address, len) in &done.landed {
-            self.memory.received.add(address, len);
-        }
-        for (asked, side) in asked
-            .into_iter()
-            .zip([EventSide::Source, EventSide::Destination])
-        {
-            if asked {
-                self.bridge.raise_channel(side, job.channel);
-            }
-        }
-        let stage = match self.firmware.state() {
-            super::boot::ChipState::Rom => 1,
-            super::boot::ChipState::Stage(done) => done + 1,
-            _ => 0,
-        };
-        if !self.faults.is_empty()
-            && done.pages > 0
-            && self.faults.fires(Fault::ResetAtStage(stage))
-        {
-            self.reset_chip();
-            return false;
-        }
-        true
-    }
-
-    /// A descriptor failed, or could not be fetched.
-    fn refuse(&mut self, job: &Job, refusal: &Refusal, asked: [bool; 2]) {
-        if self.channels.get(job.channel).life != job.life {
-            return; // Stopped by the host: what is gone by now is no failure.
-        }
-        match &refusal.cause {
-            Cause::Host(text) => self
-                .complaints
-                .add(format!("channel {}: {text}", job.channel)),
-            Cause::Fault(fault) => {
-                let fired = self.faults.fires(*fault);
-                if matches!(fault, Fault::FailAfter(_)) {
-                    self.upload_broken |= fired;
-                }
-            }
-            Cause::Own => {}
-        }
-        self.channels.fail(job.channel, refusal.side, refusal.code);
-        for (asked, side) in asked
-            .into_iter()
-            .zip([EventSide::Source, EventSide::Destination])
-        {
-            if asked {
-                self.bridge.raise_channel(side, job.channel);
-            }
-        }
-    }
-}
-
-/// Whose doing a failure is.
-enum Cause {
-    /// The host's: a complaint.
-    Host(String),
-    /// The fault plan's.
-    Fault(Fault),
-    /// The chip's own: its memory failed.
-    Own,
-}
-
-struct Refusal {
-    side: usize,
-    code: u8,
-    cause: Cause,
-}
-
-impl Refusal {
-    fn of_host(side: usize, code: u8, text: String) -> Self {
-        Self {
-            side,
-            code,
-            cause: Cause::Host(text),
-        }
-    }
-}
 
 /// Pages that follow each other on both sides, not yet copied.
 #[derive(Clone, Copy, Default)]
@@ -237,14 +44,6 @@ impl Run {
             && self.device.wrapping_add(so_far) == device.0
             && self.len + len <= SLICE
     }
-}
-
-/// Copied, not yet told.
-#[derive(Default)]
-struct Done {
-    pages: u32,
-    bytes: u64,
-    landed: Vec<(DeviceAddr, u64)>,
 }
 
 fn wants(control_bits: u32, when: u32) -> bool {
@@ -293,6 +92,7 @@ impl Engine {
             let status = control::REQUEST_STATUS | control::REQUEST_STATUS_ON_ERROR;
             if let Some((index, pair)) = index.zip(pair)
                 && controls[refusal.side] & status != 0
+                && shared.change(|core| core.is_current(job))
             {
                 let remaining = pair[refusal.side].page_size();
                 Self::write_status(job, refusal.side, index, Status::new(remaining, true));

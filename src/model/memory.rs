@@ -92,8 +92,8 @@ impl Place {
     }
 }
 
-/// SRAM and DRAM, with a note of what the host wrote there.
-#[derive(Debug)]
+/// SRAM and DRAM, with a note of what the host wrote there. A clone has SRAM of its own and shares DRAM.
+#[derive(Clone, Debug)]
 pub(super) struct Memory {
     sram: Vec<u8>,
     dram: Arc<Dram>,

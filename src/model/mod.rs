@@ -11,9 +11,9 @@
 //! | accesses, resets, power | `core` |
 //! | PCI config space | `config_space` |
 //! | BAR 0: interrupts, address translation | `bridge` |
-//! | BAR 2: channel registers; moving data | `channel`, `engine` |
+//! | BAR 2: channel registers; moving data | `channel`, `side`; `job`, `engine` |
 //! | memory map, what the host wrote there | `memory`, `received` |
-//! | boot stages; control mailbox | `boot`, `mailbox` |
+//! | boot stages; control mailbox | `boot`, `rom`; `mailbox` |
 //! | what it is made from, what it does wrong | `profile`, `timing`, `fault` |
 //! | firmware sets for tests | [`mkfw`] |
 
@@ -27,12 +27,15 @@ mod core;
 mod counters;
 mod engine;
 mod fault;
+mod job;
 mod mailbox;
 mod memory;
 pub mod mkfw;
 mod profile;
 mod received;
+mod rom;
 pub mod server;
+mod side;
 mod timing;
 
 #[cfg(test)]

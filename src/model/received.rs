@@ -25,7 +25,7 @@ pub struct ReceivedFile {
 }
 
 /// Which bytes have arrived since the last reset, as ranges that don't touch.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Received {
     ranges: BTreeMap<u64, u64>,
     total: u64,

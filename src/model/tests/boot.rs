@@ -2,28 +2,10 @@
 
 use super::files::*;
 use super::host::*;
-use crate::deadline::Deadline;
+use super::mailbox::driver_info;
 use crate::model::ChipState;
 use crate::spec::board::Sku;
 use crate::spec::firmware::Version;
-
-/// QUERY_DRIVER_INFO as in soc-session 2.10; gives the 24 bytes.
-fn query(bench: &mut Bench) -> Vec<u8> {
-    for (word, value) in (0..).zip([0x102, 0, 0, 0, 0]) {
-        bench.write(ACCESS, 4 * word, value);
-        assert_eq!(bench.read(ACCESS, 4 * word), value);
-    }
-    bench.write(ACCESS, 0x1754, 8);
-    assert_eq!(bench.wait_for(0x10, 0), (0, 0));
-    (0..6)
-        .flat_map(|word| bench.read(ACCESS, 4 * word).to_le_bytes())
-        .collect()
-}
-
-fn driver_info(version: [u32; 3]) -> Vec<u8> {
-    let words = [0x102, 0, version[0], version[1], version[2], 0];
-    words.iter().flat_map(|word| word.to_le_bytes()).collect()
-}
 
 #[test]
 fn the_vendors_boot_of_a_5_1_set_on_two_channels_ends_with_an_answering_mailbox() {
@@ -47,7 +29,7 @@ fn the_vendors_boot_of_a_5_1_set_on_two_channels_ends_with_an_answering_mailbox(
     assert!(bench.memory.interrupts() - interrupts <= 3);
 
     assert_eq!(bench.read(CONFIG, 0x728), 0x0020_0000);
-    assert_eq!(query(&mut bench), driver_info([5, 2, 0]));
+    assert_eq!(bench.query(), driver_info([5, 2, 0]));
     assert_eq!(
         bench.chip.state(),
         ChipState::Running(Version::new(5, 2, 0))
@@ -70,7 +52,7 @@ fn the_vendors_boot_of_a_5_1_set_on_two_channels_ends_with_an_answering_mailbox(
     let bytes: usize = images.iter().map(|(_, _, bytes)| bytes.len()).sum();
     assert_eq!(counters.bytes_to_device, u64::try_from(bytes).unwrap());
     bench.assert_no_complaints();
-    assert!(bench.chip.wait_idle(Deadline::after(LONG)));
+    bench.settle();
 }
 
 #[test]
@@ -80,7 +62,7 @@ fn a_4_x_set_boots_in_two_stages_with_page_size_0_in_the_device_list() {
     stage_1(&bench, &Container::new([4, 23, 0]), &tree);
     assert_eq!(bench.wait_for(2, 0), (0, 0));
     vdma_stage(&mut bench, &images_old(), DeviceSizes::Zero, 0x8400_0000);
-    assert_eq!(query(&mut bench), driver_info([4, 23, 0]));
+    assert_eq!(bench.query(), driver_info([4, 23, 0]));
     let files = bench.chip.received();
     assert_received(&files, "u-boot.dtb.signed", &device_tree());
     for (name, _, bytes) in &images_old() {
@@ -97,6 +79,115 @@ fn a_5_0_set_boots_at_its_own_addresses() {
     stage_2(&bench);
     bench.wait_for(2, 0);
     vdma_stage(&mut bench, &images_old(), DeviceSizes::Zero, 0x8400_0000);
-    assert_eq!(query(&mut bench), driver_info([5, 0, 1]));
+    assert_eq!(bench.query(), driver_info([5, 0, 1]));
+    bench.assert_no_complaints();
+}
+
+#[test]
+fn firmware_of_an_unknown_release_is_told_by_what_it_finds() {
+    let tree = vec![(0xa_8004, device_tree())];
+    let mut bench = Bench::new("default", "none");
+    stage_1(&bench, &Container::new([0, 0, 7]), &tree);
+    bench.wait_for(2, 0);
+    vdma_stage(&mut bench, &images_old(), DeviceSizes::Same, 0x8400_0000);
+    assert_eq!(bench.query(), driver_info([5, 2, 0]));
+
+    for (images, trigger) in [(images_old(), 0x8400_0000), (images_5_1(5000), 0x802f_f000)] {
+        let mut bench = Bench::new("default,version=5.3.0", "none");
+        stage_1(&bench, &Container::new([0, 0, 7]), &[]);
+        bench.wait_for(2, 0);
+        stage_2(&bench);
+        bench.wait_for(2, 0);
+        vdma_stage(&mut bench, &images, DeviceSizes::Same, trigger);
+        assert_eq!(bench.query(), driver_info([5, 3, 0]));
+        let files = bench.chip.received();
+        assert_received(&files, images[3].0, &images[3].2);
+        bench.assert_no_complaints();
+    }
+}
+
+#[test]
+fn stage_3_through_the_window_boots_as_well() {
+    let mut bench = Bench::new("default", "none");
+    stage_1(&bench, &Container::new([5, 3, 0]), &[]);
+    bench.wait_for(2, 0);
+    stage_2(&bench);
+    bench.wait_for(2, 0);
+    let images = images_5_1(9000);
+    for (_, address, bytes) in &images {
+        bench.write_memory(*address, bytes, 0);
+    }
+    bench.write_word(0x802f_f000, 1);
+    assert_eq!(bench.wait_for(2, 0), (0, 0));
+    assert_eq!(bench.query(), driver_info([5, 3, 0]));
+    for (name, _, bytes) in &images {
+        assert_received(&bench.chip.received(), name, bytes);
+    }
+    assert_eq!(bench.chip.counters().descriptors, 0);
+    bench.assert_no_complaints();
+}
+
+#[test]
+fn a_hailo_12l_boots_at_its_own_addresses() {
+    let mut bench = Bench::new("hailo12l", "none");
+    assert_eq!(bench.read(CONFIG, 0x98), 0x26a2_1e60);
+    let config = bench.read_word(0x20_09d4);
+    bench.write_word(0x20_09d4, config | 4);
+    let mut container = Container::new([5, 1, 1]);
+    container.magic = 0x8639_aa42;
+    bench.write_memory(0x8_8000, &noise(400, 1), 0);
+    for (address, bytes) in [
+        (0x9_8000, &container.header()),
+        (0x2_0000, &container.code),
+        (0x9_8018, &container.key),
+        (0x9_86a8, &container.content),
+    ] {
+        bench.write_memory(address, bytes, 0);
+    }
+    bench.write_word(0x9_8d18, 1);
+    bench.wait_for(2, 0);
+    bench.write_memory(0x8_0004, &device_tree(), 0);
+    bench.write_word(0xa_6ff8, 1);
+    bench.wait_for(2, 0);
+    vdma_stage(
+        &mut bench,
+        &images_5_1(5000),
+        DeviceSizes::Same,
+        0x802f_f000,
+    );
+    bench.write(ACCESS, 0, 0x102);
+    bench.write(ACCESS, 0x174c, 8);
+    bench.wait_for(0x10, 0);
+    assert_eq!(bench.read(ACCESS, 12), 1);
+    assert_received(&bench.chip.received(), "scu_fw.bin", &container.file());
+    bench.assert_no_complaints();
+}
+
+#[test]
+fn the_vendors_byte_by_byte_writes_give_the_same_memory_and_length() {
+    for unaligned in 0..4 {
+        let bench = Bench::new("default", "none");
+        let bytes = noise(4099, 11);
+        bench.write_memory(0xa_0000, &bytes, unaligned);
+        assert_eq!(bench.read_memory(0xa_0000, bytes.len()), bytes);
+        assert_received(&bench.chip.received(), "customer_certificate.bin", &bytes);
+        bench.assert_no_complaints();
+    }
+}
+
+#[test]
+fn a_running_card_is_reset_and_boots_again() {
+    let mut bench = Bench::new("default,loaded=5.1.0", "none");
+    assert_eq!(bench.read(CONFIG, 0x728), 0x0020_0000);
+    assert_eq!(bench.query(), driver_info([5, 1, 0]));
+    bench.reset();
+    assert_ne!(bench.read(CONFIG, 0x728), 0x0020_0000);
+    assert_eq!(bench.chip.state(), ChipState::Rom);
+    boot_5_1(&mut bench, &images_5_1(5000));
+    assert_eq!(bench.query(), driver_info([5, 2, 0]));
+    bench.reset();
+    assert_eq!(bench.chip.received(), []);
+    boot_5_1(&mut bench, &images_5_1(70_000));
+    assert_eq!(bench.query(), driver_info([5, 2, 0]));
     bench.assert_no_complaints();
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::addr::Iova;
+use crate::deadline::Deadline;
 use crate::model::{Chip, FaultPlan, Profile};
 use crate::spec::register::Bar;
 use crate::transport::local::{ByteEnables, DmaFault, Endpoint, Host};
@@ -204,7 +205,10 @@ impl Bench {
             let mut at = 0;
             while at < bytes.len() {
                 let offset = offset + u32::try_from(at).unwrap();
-                if (at + unaligned) % 4 == 0 && bytes.len() - at >= 4 && offset % 4 == 0 {
+                if (at + unaligned).is_multiple_of(4)
+                    && bytes.len() - at >= 4
+                    && offset.is_multiple_of(4)
+                {
                     let word = u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
                     self.write(ACCESS, offset, word);
                     self.read(ACCESS, offset);
@@ -310,6 +314,33 @@ impl Bench {
 
     pub(super) fn feed_side(&self, side: u32, available: u32) {
         self.write16(VDMA, side + 2, available);
+    }
+
+    /// Waits until the chip does nothing by itself any more.
+    pub(super) fn settle(&self) {
+        assert!(
+            self.chip.wait_idle(Deadline::after(LONG)),
+            "{:?}",
+            self.chip
+        );
+    }
+
+    /// The one complaint there is contains this.
+    pub(super) fn assert_complaint(&self, part: &str) {
+        let complaints = self.chip.complaints();
+        assert!(
+            complaints.len() == 1 && complaints[0].contains(part),
+            "{part}: {complaints:?}"
+        );
+    }
+
+    /// Function level reset by Device Control, then bring-up as after any.
+    pub(super) fn reset(&mut self) {
+        let control = self.chip.config_read(0x88);
+        self.chip
+            .config_write(0x88, control | 1 << 15, ByteEnables(0b0011));
+        assert_eq!(self.chip.config_read(0x88) >> 15 & 1, 0);
+        self.bring_up();
     }
 
     pub(super) fn assert_no_complaints(&self) {

@@ -1,5 +1,10 @@
 //! The chip driven from outside, as a raw host would.
 
 mod boot;
+mod boot_failures;
+mod bus;
+mod fault;
 mod files;
 mod host;
+mod mailbox;
+mod vdma;
