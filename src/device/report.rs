@@ -75,18 +75,18 @@ fn of_transport(name: &str, action: String, error: TransportError) -> Error {
         TransportError::Unsupported { .. } => ErrorKind::Unsupported,
         _ => ErrorKind::Io,
     };
-    let mut shown = Error::new(kind, name, action);
-    if let TransportError::Gone {
-        register,
-        expected,
-        found,
-    } = &error
-    {
-        shown = shown
-            .fact("register", (*register).to_owned())
+    let shown = Error::new(kind, name, action);
+    let shown = match &error {
+        TransportError::Gone {
+            register,
+            expected,
+            found,
+        } => shown
+            .fact("register", format!("{register} (BAR0 + 0x98)"))
             .fact("expected", format!("{expected:#06x} in the low half"))
-            .fact("found", format!("{found:#010x}"));
-    }
+            .fact("found", format!("{found:#010x}")),
+        _ => shown.because(error),
+    };
     let hint = match kind {
         ErrorKind::Gone => Some(GONE),
         ErrorKind::TimedOut => {
@@ -97,8 +97,7 @@ fn of_transport(name: &str, action: String, error: TransportError) -> Error {
         }
         _ => None,
     };
-    let shown = hint.into_iter().fold(shown, Error::with_hint);
-    shown.because(error)
+    hint.into_iter().fold(shown, Error::with_hint)
 }
 
 /// An error of the interrupt thread.
