@@ -98,10 +98,34 @@ impl Inspection {
                 );
                 named
             }
-            (Err(problem), None) => return self.find("", problem.into()),
+            (Err(problem), None) => {
+                // A damaged container is often why; then it comes first.
+                if present(SCU_FIRMWARE) {
+                    self.check_scu_firmware();
+                }
+                return self.find("", problem.into());
+            }
         };
         self.layout = Some(layout);
         self.gather(layout, names);
+    }
+
+    /// Looks for what is wrong with the SCU firmware where no layout says so.
+    fn check_scu_firmware(&mut self) {
+        let stages = self
+            .board
+            .layouts()
+            .filter_map(|layout| self.board.stages(layout));
+        let entry = stages.flatten().flat_map(|stage| stage.files);
+        let Some(entry) = entry
+            .into_iter()
+            .find(|file| file.kind == FileKind::Container)
+        else {
+            return;
+        };
+        if let Err(problem) = self.read(SCU_FIRMWARE, entry, true) {
+            self.find(SCU_FIRMWARE, problem);
+        }
     }
 
     fn find(&mut self, file: &str, problem: FileProblem) {
