@@ -7,5 +7,7 @@
 fn hailoctl_prints_what_its_pages_say() {
     trycmd::TestCases::new()
         .env("HAILOCTL_DEVICE", "")
-        .case("tests/cli/*.trycmd");
+        .env("HAILO_FIRMWARE_DIR", "/nowhere/firmware")
+        .case("tests/cli/*.trycmd")
+        .case("tests/cli/*.toml");
 }

@@ -1,5 +1,6 @@
 //! The command line: what every command understands.
 
+use std::env;
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, ValueEnum};
@@ -40,15 +41,10 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Which device: a PCI address, an index of `scan`, sim[:PROFILE] or vfio-user:SOCKET
-    #[arg(
-        short,
-        long,
-        global = true,
-        env = "HAILOCTL_DEVICE",
-        hide_env_values = true
-    )]
-    pub(crate) device: Option<String>,
+    /// Which device: a PCI address, a number of `scan`, sim[:PROFILE] or vfio-user:SOCKET; without
+    /// it $HAILOCTL_DEVICE, then the only card
+    #[arg(short, long, global = true)]
+    device: Option<String>,
 
     /// Print results for people or for programs
     #[arg(long, global = true, value_enum, default_value_t = Format::Human, hide_possible_values = true, value_name = "human|json")]
@@ -89,7 +85,9 @@ impl Global {
 
     /// What `-d` names, if anything.
     pub(crate) fn target(&self) -> Result<Option<Target>> {
-        let Some(text) = self.device.as_deref().filter(|text| !text.is_empty()) else {
+        let from_environment = || env::var("HAILOCTL_DEVICE").ok();
+        let text = self.device.clone().or_else(from_environment);
+        let Some(text) = text.filter(|text| !text.is_empty()) else {
             return Ok(None);
         };
         let target = text.parse().map_err(|_| {

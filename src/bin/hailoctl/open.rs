@@ -36,7 +36,8 @@ pub(crate) fn target(global: &Global) -> Result<Target> {
     }
 }
 
-fn functions(global: &Global) -> Result<Vec<pci::FunctionInfo>> {
+/// The cards of this machine.
+pub(crate) fn functions(global: &Global) -> Result<Vec<pci::FunctionInfo>> {
     pci::list(&global.root()?).map_err(|error| {
         let action = "the PCI functions can't be listed";
         Error::new(ErrorKind::Io, "", action).because(error).into()
@@ -89,6 +90,12 @@ fn count(functions: usize) -> String {
         1 => "one device, number 0".to_owned(),
         more => format!("{more} devices, numbers 0 to {}", more - 1),
     }
+}
+
+/// A card that `-d` names and that is not there.
+pub(crate) fn no_such(name: &str) -> Error {
+    Error::new(ErrorKind::NoDevice, name, "there is no such card")
+        .with_hint("hailoctl scan lists the devices")
 }
 
 /// The board that `-d` names, as far as that can be told without opening it.

@@ -5,7 +5,9 @@
 
 use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, Stderr, Stdout, Write};
+use std::iter::repeat_n;
 
+use anstream::adapter::strip_str;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
@@ -178,13 +180,14 @@ impl fmt::Display for Table {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+            cells.map(|cell| visible(cell)).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..columns).map(width).collect();
         for (number, row) in self.rows.iter().enumerate() {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
-                line += &format!("{cell:width$}  ");
+                line += cell;
+                line.extend(repeat_n(' ', width - visible(cell) + 2));
             }
             let line = line.trim_end();
             if number == 0 {
@@ -195,6 +198,11 @@ impl fmt::Display for Table {
         }
         Ok(())
     }
+}
+
+/// Characters that are seen: colours take no room.
+fn visible(cell: &str) -> usize {
+    strip_str(cell).to_string().chars().count()
 }
 
 /// Bytes for people: `512 B`, `39.0 KiB`, `96.0 MiB`.
@@ -217,7 +225,7 @@ mod tests {
     use super::*;
 
     fn plain(styled: &str) -> String {
-        anstream::adapter::strip_str(styled).to_string()
+        strip_str(styled).to_string()
     }
 
     #[test]

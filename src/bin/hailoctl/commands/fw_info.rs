@@ -19,10 +19,10 @@ use crate::firmware;
 use crate::output::{BAD, BOLD, CARE, GOOD, Output, Table, bytes, labelled};
 
 /// Say what a firmware set or file is, and everything that is wrong with it
-///
-/// Exit code 1 where it can't be loaded.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+The exit code is 1 where it can't be loaded.
+
 Examples:
   hailoctl fw-info /lib/firmware/hailo/hailo10h
   hailoctl fw-info hailo15_fw.bin

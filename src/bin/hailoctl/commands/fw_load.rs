@@ -17,12 +17,15 @@ use crate::output::{CARE, GOOD, Output, bytes};
 use crate::progress::Shown;
 
 /// Load firmware into a card and start it
-///
-/// Without DIR the first of these that holds a set for the chip is taken: $HAILO_FIRMWARE_DIR (alone,
-/// where it is set), $XDG_DATA_HOME/hailo/CHIP, /lib/firmware/hailo/CHIP, /usr/lib/firmware/hailo/CHIP,
-/// CHIP being hailo10h or hailo12l. The whole set is checked before the card is touched.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+The whole set is checked before the card is touched. Without DIR the first place that holds a
+set for the chip is taken (CHIP is hailo10h or hailo12l):
+  $HAILO_FIRMWARE_DIR              alone, where it is set
+  $XDG_DATA_HOME/hailo/CHIP        ~/.local/share where that is not set
+  /lib/firmware/hailo/CHIP
+  /usr/lib/firmware/hailo/CHIP
+
 Examples:
   hailoctl fw-load                                   the only card, firmware from a usual place
   hailoctl fw-load firmware/5.2.0 -d 0000:03:00.0

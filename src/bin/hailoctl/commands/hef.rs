@@ -9,12 +9,14 @@ use std::io::IsTerminal as _;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
+use hailo_vfio::device::Target;
 use hailo_vfio::hef::{Check, DeviceArch, Hef, HefError, report};
 use hailo_vfio::pci;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::Global;
 use crate::exit::{Exit, Failure, Report, Result};
+use crate::open;
 use crate::output::Output;
 
 /// Explain network files (HEF): for which chip, inputs and outputs, sizes, contexts, resources
@@ -203,13 +205,14 @@ fn single<'a>(paths: &'a [PathBuf], option: &str) -> Result<&'a Path> {
 
 /// Chips of this machine by sysfs, without opening one; the family this tool drives if there is none.
 fn connected(global: &Global) -> Result<Vec<DeviceArch>> {
-    if global
-        .device
-        .as_deref()
-        .is_some_and(|device| !device.contains(':') || device.starts_with("sim"))
-    {
-        return Ok(vec![DeviceArch::Hailo10H]);
-    }
+    let wanted = match global.target()? {
+        None => None,
+        Some(Target::Sim(_) | Target::VfioUser(_)) => {
+            let chip = open::board(global)?.chip;
+            return Ok(chip.name().parse().into_iter().collect());
+        }
+        Some(_) => Some(open::target(global)?.to_string()),
+    };
     let functions = pci::list(&global.root()?).unwrap_or_else(|error| {
         log::info!("no cards can be listed: {error}");
         Vec::new()
@@ -217,10 +220,9 @@ fn connected(global: &Global) -> Result<Vec<DeviceArch>> {
     let mut devices: Vec<DeviceArch> = functions
         .iter()
         .filter(|f| {
-            global
-                .device
-                .as_deref()
-                .is_none_or(|device| f.address.to_string() == device)
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| f.address.to_string() == *wanted)
         })
         .filter_map(|f| f.chip?.name().parse().ok())
         .collect();

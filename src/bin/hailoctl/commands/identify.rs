@@ -6,6 +6,7 @@ use hailo_vfio::boot::{BootOptions, FirmwareSet};
 use hailo_vfio::device::{Device, Link};
 use serde::Serialize;
 
+use super::fw_load;
 use crate::args::Global;
 use crate::exit::{Exit, Result};
 use crate::firmware;
@@ -13,11 +14,10 @@ use crate::open::{self, Opened};
 use crate::output::{BOLD, CARE, GOOD, Output, labelled};
 
 /// Say who a device is, how it is connected and which firmware it runs
-///
-/// Through VFIO, opening a card resets it: its firmware is gone then. With --firmware it is booted
-/// first, where no firmware runs.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Through VFIO, opening a card resets it, and its firmware is gone: --firmware boots it first.
+
 Examples:
   hailoctl identify
   hailoctl identify --firmware firmware/5.2.0
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
         None => None,
     };
     let opened = open::open(global)?;
-    let firmware = firmware_of(set.as_ref(), &opened);
+    let firmware = firmware_of(set.as_ref(), &opened, global, output);
     let identity = firmware.map(|firmware| identity(&opened.device, firmware));
     if let Ok(identity) = &identity {
         if output.is_json() {
@@ -70,7 +70,12 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
     identity.map(|_| Exit::Done)
 }
 
-fn firmware_of(set: Option<&FirmwareSet>, opened: &Opened) -> Result<Firmware> {
+fn firmware_of(
+    set: Option<&FirmwareSet>,
+    opened: &Opened,
+    global: &Global,
+    output: &mut Output,
+) -> Result<Firmware> {
     let device = &opened.device;
     let running = device.firmware_loaded()?;
     let version = match (running, set) {
@@ -78,7 +83,13 @@ fn firmware_of(set: Option<&FirmwareSet>, opened: &Opened) -> Result<Firmware> {
         (false, Some(set)) => {
             let mut options = BootOptions::default();
             options.cancel = opened.cancel.clone();
-            Some(device.boot(set, &options, &mut |_| ())?.version)
+            // Progress objects would make two things of the one that a program expects.
+            let booted = if output.is_json() {
+                device.boot(set, &options, &mut |_| ())?
+            } else {
+                fw_load::boot(set, &options, global, opened, output)?
+            };
+            Some(booted.version)
         }
         (false, None) => None,
     };

@@ -14,10 +14,10 @@ use crate::open;
 use crate::output::{BOLD, DIM, Output};
 
 /// Show the registers: raw value first, fields below
-///
-/// Reads only what reading does not change, and says what it leaves out.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Reads only what reading does not change, and says what it leaves out.
+
 Examples:
   hailoctl regs
   hailoctl regs interrupt              only registers with this in their name

@@ -1,18 +1,27 @@
 //! `scan`: every card in this machine, and whether it can be opened. Opens nothing.
 
-use hailo_vfio::pci::{self, Access, FunctionInfo};
-use hailo_vfio::{Error, ErrorKind};
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+
+use hailo_vfio::device::Target;
+use hailo_vfio::model::Profile;
+use hailo_vfio::pci::{Access, FunctionInfo, Link};
+use hailo_vfio::spec::board::Chip;
+use nix::unistd::{AccessFlags, eaccess};
 use serde::Serialize;
 
 use crate::args::Global;
 use crate::exit::{Exit, Result};
+use crate::open;
 use crate::output::{BAD, BOLD, GOOD, Output, Table, labelled};
 
 /// List the cards in this machine, who has them, and why one can't be opened
-///
-/// Reads sysfs and procfs only; no device is opened or woken. With -d, only that device is shown.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Reads sysfs and procfs only; no device is opened or woken. With -d naming a card, only that
+one is shown; with -d naming a software chip or a socket, that one is shown, too.
+
 Examples:
   hailoctl scan
   hailoctl scan -d 0000:03:00.0
@@ -21,51 +30,161 @@ Examples:
 pub(crate) struct Args {}
 
 #[derive(Serialize)]
-struct Listing<'a> {
-    devices: Vec<Listed<'a>>,
+struct Listing {
+    devices: Vec<Listed>,
 }
 
 #[derive(Serialize)]
-struct Listed<'a> {
-    index: usize,
+struct Listed {
     name: String,
     kind: &'static str,
+    /// Number for `-d`; only cards have one.
+    index: Option<usize>,
     chip_name: &'static str,
     #[serde(flatten)]
-    function: &'a FunctionInfo,
+    what: What,
 }
 
-/// Lists the functions.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum What {
+    Card(Box<FunctionInfo>),
+    Named(Named),
+}
+
+/// A device that `-d` names and sysfs does not know.
+#[derive(Serialize)]
+struct Named {
+    chip: Option<Chip>,
+    link: Option<Link>,
+    access: Reach,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+enum Reach {
+    Ready { path: &'static str },
+    Blocked { obstacles: [Obstacle; 1] },
+}
+
+#[derive(Serialize)]
+struct Obstacle {
+    code: &'static str,
+    reason: String,
+    next: String,
+}
+
+/// Lists the devices.
 pub(crate) fn run(_args: &Args, global: &Global, output: &mut Output) -> Result<Exit> {
-    let root = global.root()?;
-    let functions = pci::list(&root).map_err(|error| {
-        Error::new(ErrorKind::Io, "", "the PCI functions can't be listed").because(error)
-    })?;
-    let listed = functions
-        .iter()
-        .enumerate()
-        .map(|(index, function)| Listed {
-            index,
-            name: function.address.to_string(),
-            kind: "pci",
-            chip_name: chip_name(function),
-            function,
-        });
-    let listing = Listing {
-        devices: listed.collect(),
-    };
+    let functions = open::functions(global)?;
+    let cards = functions.into_iter().enumerate();
+    let mut devices: Vec<_> = cards
+        .map(|(index, function)| card(index, function))
+        .collect();
+    match global.target()? {
+        None => {}
+        Some(Target::Sim(profile)) => devices.push(simulated(global, &profile)?),
+        Some(Target::VfioUser(socket)) => devices.push(behind(&socket)),
+        Some(_) => {
+            let wanted = open::target(global)?.to_string();
+            devices.retain(|device| device.name == wanted);
+            if devices.is_empty() {
+                return Err(open::no_such(&wanted).into());
+            }
+        }
+    }
     if output.is_json() {
-        output.object(&listing)?;
-    } else if listing.devices.is_empty() {
-        output.line(format_args!("{}", nothing(root.exists("sys/bus/pci"))))?;
+        output.object(&Listing { devices })?;
+    } else if devices.is_empty() {
+        let has_pci = global.root()?.exists("sys/bus/pci");
+        output.line(format_args!("{}", nothing(has_pci)))?;
     } else {
-        output.text(&table(&listing.devices))?;
+        output.text(&table(&devices))?;
     }
     Ok(Exit::Done)
 }
 
-fn chip_name(function: &FunctionInfo) -> &'static str {
-    function.chip.map_or("unknown", |chip| chip.name())
+fn card(index: usize, function: FunctionInfo) -> Listed {
+    Listed {
+        name: function.address.to_string(),
+        kind: "pci",
+        index: Some(index),
+        chip_name: function.chip.map_or("unknown", Chip::name),
+        what: What::Card(Box::new(function)),
+    }
+}
+
+fn simulated(global: &Global, text: &str) -> Result<Listed> {
+    let profile: Profile = global.profile(text)?;
+    let speed = match profile.speed {
+        1 => 2.5,
+        2 => 5.0,
+        3 => 8.0,
+        _ => 16.0,
+    };
+    Ok(Listed {
+        name: Target::Sim(text.to_owned()).to_string(),
+        kind: "sim",
+        index: None,
+        chip_name: profile.chip().name(),
+        what: What::Named(Named {
+            chip: Some(profile.chip()),
+            link: Some(Link {
+                speed_gts: Some(speed),
+                width: u8::try_from(profile.width).ok(),
+                ..Link::default()
+            }),
+            access: Reach::Ready { path: "in_process" },
+        }),
+    })
+}
+
+fn behind(socket: &Path) -> Listed {
+    Listed {
+        name: Target::VfioUser(socket.to_owned()).to_string(),
+        kind: "vfio_user",
+        index: None,
+        chip_name: "not asked",
+        what: What::Named(Named {
+            chip: None,
+            link: None,
+            access: socket_access(socket),
+        }),
+    }
+}
+
+fn socket_access(socket: &Path) -> Reach {
+    let is_socket = fs::metadata(socket).map(|data| data.file_type().is_socket());
+    let (code, reason, next) = match is_socket {
+        Ok(true) if eaccess(socket, AccessFlags::W_OK).is_ok() => {
+            return Reach::Ready { path: "vfio_user" };
+        }
+        Ok(true) => (
+            "not_permitted",
+            "no permission for the socket",
+            "be its owner, or root".to_owned(),
+        ),
+        Ok(false) => (
+            "no_socket",
+            "there is no socket of that name, but something else",
+            "check the path".to_owned(),
+        ),
+        Err(_) => (
+            "no_socket",
+            "there is no socket of that name",
+            format!(
+                "start the server first: hailoctl sim --socket {}",
+                socket.display()
+            ),
+        ),
+    };
+    Reach::Blocked {
+        obstacles: [Obstacle {
+            code,
+            reason: reason.to_owned(),
+            next,
+        }],
+    }
 }
 
 fn nothing(has_pci: bool) -> &'static str {
@@ -77,59 +196,89 @@ fn nothing(has_pci: bool) -> &'static str {
     }
 }
 
-fn table(devices: &[Listed<'_>]) -> String {
+fn table(devices: &[Listed]) -> String {
     let mut table = Table::new(&[
         "#", "DEVICE", "ID", "CHIP", "LINK", "DRIVER", "GROUP", "NUMA", "POWER", "ACCESS",
     ]);
-    let text = |text: &Option<String>| text.clone().unwrap_or_default();
     let number = |number: Option<u32>| number.map_or_else(String::new, |number| number.to_string());
     for device in devices {
-        let function = device.function;
-        let access = match &function.access {
-            Access::Ready { .. } => format!("{GOOD}ready{GOOD:#}"),
-            Access::Blocked { .. } => format!("{BAD}blocked{BAD:#}"),
+        let index = device
+            .index
+            .map_or_else(String::new, |index| index.to_string());
+        let access = if device.way().is_ok() {
+            format!("{GOOD}ready{GOOD:#}")
+        } else {
+            format!("{BAD}blocked{BAD:#}")
+        };
+        let (id, link, card) = match &device.what {
+            What::Card(card) => (
+                format!("{:04x}:{:04x}", card.vendor_id, card.device_id),
+                Some(card.link),
+                Some(card),
+            ),
+            What::Named(named) => (String::new(), named.link, None),
         };
         table.row([
-            device.index.to_string(),
+            index,
             device.name.clone(),
-            format!("{:04x}:{:04x}", function.vendor_id, function.device_id),
+            id,
             device.chip_name.to_owned(),
-            function.link.to_string(),
-            text(&function.driver),
-            number(function.iommu_group.map(|group| group.number)),
-            number(function.numa_node),
-            text(&function.power_state),
+            link.map_or_else(String::new, |link| link.to_string()),
+            card.and_then(|card| card.driver.clone())
+                .unwrap_or_default(),
+            number(
+                card.and_then(|card| card.iommu_group)
+                    .map(|group| group.number),
+            ),
+            number(card.and_then(|card| card.numa_node)),
+            card.and_then(|card| card.power_state.clone())
+                .unwrap_or_default(),
             access,
         ]);
     }
-    let details = devices
-        .iter()
-        .map(|device| details(&device.name, &device.function.access));
-    table.to_string() + &details.collect::<String>()
+    table.to_string() + &devices.iter().map(Listed::details).collect::<String>()
 }
 
-/// How a function is opened, or what is in the way and what removes it.
-fn details(name: &str, access: &Access) -> String {
-    match access {
-        Access::Ready { path, node } => {
-            format!(
-                "\n{BOLD}{name}{BOLD:#}: ready by {path} ({})\n",
-                node.display()
-            )
+impl Listed {
+    /// How it is opened, or reason and remedy of each obstacle.
+    fn way(&self) -> std::result::Result<String, Vec<(String, String)>> {
+        match &self.what {
+            What::Card(card) => match &card.access {
+                Access::Ready { path, node } => Ok(format!("{path} ({})", node.display())),
+                Access::Blocked { obstacles } => Err(obstacles
+                    .iter()
+                    .map(|obstacle| (obstacle.to_string(), obstacle.hint()))
+                    .collect()),
+            },
+            What::Named(named) => match &named.access {
+                Reach::Ready { path: "in_process" } => {
+                    Ok("the software chip in this process".to_owned())
+                }
+                Reach::Ready { .. } => Ok("its socket".to_owned()),
+                Reach::Blocked { obstacles } => Err(obstacles
+                    .iter()
+                    .map(|obstacle| (obstacle.reason.clone(), obstacle.next.clone()))
+                    .collect()),
+            },
         }
-        Access::Blocked { obstacles } => {
-            let words: Vec<_> = obstacles
-                .iter()
-                .map(|obstacle| (obstacle.to_string(), obstacle.hint()))
-                .collect();
-            let facts: Vec<_> = words
-                .iter()
-                .flat_map(|(reason, next)| [("reason", reason.as_str()), ("next", next.as_str())])
-                .collect();
-            format!(
-                "\n{BOLD}{name}{BOLD:#}: can't be opened\n{}",
-                labelled(&facts)
-            )
+    }
+
+    fn details(&self) -> String {
+        let name = &self.name;
+        match self.way() {
+            Ok(way) => format!("\n{BOLD}{name}{BOLD:#}: ready by {way}\n"),
+            Err(words) => {
+                let facts: Vec<_> = words
+                    .iter()
+                    .flat_map(|(reason, next)| {
+                        [("reason", reason.as_str()), ("next", next.as_str())]
+                    })
+                    .collect();
+                format!(
+                    "\n{BOLD}{name}{BOLD:#}: can't be opened\n{}",
+                    labelled(&facts)
+                )
+            }
         }
     }
 }

@@ -14,12 +14,14 @@ use crate::firmware;
 use crate::output::{Output, bytes};
 
 /// Write a firmware set for tests: right headers and names, made-up content
-///
-/// Only the software chip can boot it. Kinds of --broken: magic, wrong-chip, header-version,
-/// truncated, trailing, code-size, long-key, empty, missing, no-device-tree, mixed, too-long, folder,
-/// loop, other-release.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Only the software chip can boot it.
+
+Kinds of --broken:
+  magic wrong-chip header-version truncated trailing code-size long-key empty missing
+  no-device-tree mixed too-long folder loop other-release
+
 Examples:
   hailoctl sim mkfw /tmp/fw                        release 5.2.0, 2 MiB
   hailoctl sim mkfw /tmp/fw --release 5.0.1 --size 100M --sku 3

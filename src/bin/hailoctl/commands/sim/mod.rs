@@ -8,9 +8,6 @@ use crate::exit::{Exit, Result};
 use crate::output::Output;
 
 /// Serve a software Hailo-10H over vfio-user, or make firmware for it
-///
-/// Serves one client at a time until Ctrl-C; each may be hailoctl (-d vfio-user:SOCKET) or a virtual
-/// machine. Only the owner may connect.
 #[derive(Debug, clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,

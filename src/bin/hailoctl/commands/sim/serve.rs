@@ -16,6 +16,9 @@ use crate::stats::Stats;
 
 /// Help behind the options of `sim`.
 pub(super) const AFTER_HELP: &str = "\
+Serves one client at a time until Ctrl-C: hailoctl -d vfio-user:SOCKET, or a virtual machine.
+Only its owner may connect to the socket.
+
 Profiles: NAME[,KEY=VALUE...]
   names  default, pi5-gen2-x1, pi5-gen3-x1, m2-gen3-x4, hailo12l
   keys   speed=1..4  width=1|2|4  sku=default|0..63  mrrs=128..4096  loaded=VERSION
@@ -97,6 +100,26 @@ fn told(error: BindError) -> Error {
     match &error {
         BindError::Live(_) => failed(ErrorKind::Busy, "end that server, or take another --socket"),
         BindError::NotASocket(_) => failed(ErrorKind::BadInput, "take another --socket"),
-        _ => Error::new(ErrorKind::Io, "sim", "the socket can't be made").because(error),
+        _ => Error::new(ErrorKind::Io, "sim", "the socket can't be made")
+            .with_hint("its folder must exist, and be one that you may write to")
+            .because(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_every_profile_and_every_fault() {
+        for name in Profile::names() {
+            assert!(AFTER_HELP.contains(name), "{name}");
+        }
+        // The error of the parser lists them.
+        let error = "nonsense".parse::<FaultPlan>().unwrap_err().to_string();
+        let (_, names) = error.split_once("NAME one of ").unwrap();
+        for name in names.trim_end_matches(')').split(", ") {
+            assert!(AFTER_HELP.contains(name), "{name}");
+        }
     }
 }
