@@ -203,9 +203,9 @@ impl Core {
         let by_dma = stage.transport == StageTransport::Vdma;
         if by_dma {
             self.firmware.layout = Some(layout);
-            for (channel, source, destination) in self.channels.lopsided() {
+            for (channel, source, destination) in self.channels.unfinished() {
                 self.complaints.add(format!(
-                    "channel {channel} was left with {source} source and {destination} destination descriptors"
+                    "the last stage was triggered with {source} source and {destination} destination descriptors of channel {channel} to do"
                 ));
             }
         }

@@ -28,8 +28,8 @@ pub(super) struct Channel {
 pub(super) enum Event {
     /// Nothing.
     None,
-    /// Descriptors were made available, or a channel resumed.
-    Work(u32),
+    /// A channel runs and has descriptors: they came, or it resumed.
+    Fed(u32),
 }
 
 /// All channels.
@@ -185,7 +185,7 @@ impl Channels {
             }
         }
         if works {
-            Event::Work(instance / 2)
+            Event::Fed(instance / 2)
         } else {
             Event::None
         }
@@ -229,20 +229,14 @@ impl Channels {
         }
     }
 
-    /// Channels on which one side has descriptors that the other does not have: a host that is done
-    /// with both sides leaves none.
-    pub(super) fn lopsided(&self) -> Vec<(u32, u32, u32)> {
+    /// Active channels with descriptors that are not processed, on the source and the destination side.
+    pub(super) fn unfinished(&self) -> Vec<(u32, u32, u32)> {
         (0..)
             .zip(&self.all)
-            .filter(|(_, channel)| channel.sides.iter().all(Side::is_active))
-            .map(|(number, channel)| {
-                (
-                    number,
-                    channel.sides[0].waiting(),
-                    channel.sides[1].waiting(),
-                )
-            })
-            .filter(|(_, source, destination)| source != destination)
+            .filter(|(_, channel)| channel.sides.iter().any(Side::is_active))
+            .map(|(number, channel)| (number, channel.sides.map(|side| side.waiting())))
+            .filter(|(_, waiting)| *waiting != [0, 0])
+            .map(|(number, [source, destination])| (number, source, destination))
             .collect()
     }
 }
@@ -317,7 +311,7 @@ mod tests {
         assert_eq!(bench.read(0x210), 1);
         assert_eq!(bench.read(0x218), 0x4011_0000);
         assert_eq!(bench.read(0x21c), 0x12);
-        assert_eq!(bench.write(0x210, 5 << 16 | 1), Event::Work(16));
+        assert_eq!(bench.write(0x210, 5 << 16 | 1), Event::Fed(16));
         let side = bench.channels.get(16).sides[1];
         assert_eq!((side.waiting(), side.next()), (5, 0));
         assert_eq!(side.descriptor(2), Iova(0x12_4011_0020));
@@ -387,7 +381,7 @@ mod tests {
         let event = bench
             .channels
             .write(0, 3 << 16, mask, &mut bench.complaints);
-        assert_eq!(event, Event::Work(0));
+        assert_eq!(event, Event::Fed(0));
         assert_eq!(bench.read(0), 0x0003_0001);
     }
 }

@@ -183,10 +183,10 @@ impl Core {
                 }
             }
             Bar::Vdma => {
-                let event = self
-                    .channels
-                    .write(offset, value, mask, &mut self.complaints);
-                self.work |= event != Event::None;
+                let complaints = &mut self.complaints;
+                if let Event::Fed(channel) = self.channels.write(offset, value, mask, complaints) {
+                    self.note_fed(channel);
+                }
             }
             Bar::Access => self.write_window(offset, value, mask),
         }
@@ -322,11 +322,6 @@ impl Core {
                 "write to the unknown register at {at:#x} of block 0x200000"
             ));
         }
-    }
-
-    /// Whether the engine may move anything at all.
-    pub(super) fn vdma_is_open(&self) -> bool {
-        self.pcie_config & PCIE_CONFIG_OPEN_VDMA != 0
     }
 
     /// Whether an interrupt message is due.

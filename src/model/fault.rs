@@ -1,24 +1,6 @@
 //! What a software chip does wrong on request.
 //!
-//! A plan is a list of faults with `,` or `;` between them, each `NAME[=VALUE][:TIMES]`. TIMES is
-//! `once`, `always` or a number; without it `sku` and `slow` hold always, all others fire once.
-//!
-//! | text | what happens |
-//! |---|---|
-//! | `stall-stage=N` | stage N is started and never completes |
-//! | `fail-stage=N` | stage N fails with a diagnosis, as with a bad signature |
-//! | `reset-at-stage=N` | the chip resets itself in stage N (when its trigger is written, or its first bytes have moved) |
-//! | `fail-after=BYTES` | after so many bytes of firmware, by window and DMA together: windows drop writes, DMA fails, until the next reset |
-//! | `lose-irq` | the next interrupt message is not sent; its cause stays pending |
-//! | `spurious-irq` | an interrupt message without a cause, when interrupts are next enabled |
-//! | `irq-storm[=N]` | N times (1000) a cause comes back when it is acknowledged |
-//! | `all-ones-after=N` | after N BAR accesses the card is off the bus: everything reads all ones, until the slot is reset or a host attaches |
-//! | `descriptor-error=K` | the descriptor with index K fails, in the first channel that comes to it |
-//! | `stuck-channel=C` | channel C moves nothing, until the next reset |
-//! | `wrong-version[=V]` | QUERY_DRIVER_INFO reports V (9.9.9) |
-//! | `no-response` | a mailbox request is never answered |
-//! | `sku=N` | the board says that it is SKU N (`default` or 0..63) |
-//! | `slow=MS` | a boot stage or mailbox answer takes so many milliseconds longer |
+//! Faults are looked for where they would strike; [`FaultPlan`] holds the list and its text form.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,7 +10,7 @@ use super::profile::parse_sku;
 use crate::spec::board::Sku;
 use crate::spec::firmware::Version;
 
-/// One thing that goes wrong. See the module's table.
+/// One thing that goes wrong; [`FaultPlan`] has the details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
@@ -140,6 +122,26 @@ struct Planned {
 }
 
 /// The faults that a chip has still to show. The default is none.
+///
+/// As text a plan is a list of faults with `,` or `;` between them, each `NAME[=VALUE][:TIMES]`. TIMES is
+/// `once`, `always` or a number; without it `sku` and `slow` hold always, all others fire once.
+///
+/// | text | what happens |
+/// |---|---|
+/// | `stall-stage=N` | stage N is started and never completes |
+/// | `fail-stage=N` | stage N fails with a diagnosis, as with a bad signature |
+/// | `reset-at-stage=N` | the chip resets itself in stage N (when its trigger is written, or its first bytes have moved) |
+/// | `fail-after=BYTES` | after so many bytes of firmware, by window and DMA together: windows drop writes, DMA fails, until the next reset |
+/// | `lose-irq` | the next interrupt message is not sent; its cause stays pending |
+/// | `spurious-irq` | an interrupt message without a cause, when interrupts are next enabled |
+/// | `irq-storm[=N]` | N times (1000) a cause comes back when it is acknowledged |
+/// | `all-ones-after=N` | after N BAR accesses the card is off the bus: everything reads all ones, until the slot is reset or a host attaches |
+/// | `descriptor-error=K` | the descriptor with index K fails, in the first channel that comes to it |
+/// | `stuck-channel=C` | channel C moves nothing, until the next reset |
+/// | `wrong-version[=V]` | QUERY_DRIVER_INFO reports V (9.9.9) |
+/// | `no-response` | a mailbox request is never answered |
+/// | `sku=N` | the board says that it is SKU N (`default` or 0..63) |
+/// | `slow=MS` | a boot stage or mailbox answer takes so many milliseconds longer |
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FaultPlan(Vec<Planned>);
 

@@ -10,6 +10,7 @@ use super::fault::Fault;
 use super::memory::Dram;
 use super::side::Side;
 use crate::addr::DeviceAddr;
+use crate::spec::board::PCIE_CONFIG_OPEN_VDMA;
 use crate::spec::vdma_bar::FIRST_FROM_DEVICE;
 use crate::transport::local::Host;
 
@@ -82,34 +83,40 @@ impl Core {
     /// Whether the channel has descriptors on both sides and nothing holds them back.
     fn may_move(&mut self, channel: u32) -> bool {
         let found = self.channels.get(channel);
-        let ready = found
-            .sides
-            .iter()
-            .all(|side| side.runs() && side.waiting() > 0);
-        let fed = ready || found.sides[SOURCE].runs() && found.sides[SOURCE].waiting() > 0;
-        if !fed || found.stuck {
+        let ready = |side: &Side| side.runs() && side.waiting() > 0;
+        if found.stuck || !found.sides.iter().all(ready) || self.obstacle(channel).is_some() {
             return false;
         }
-        let obstacle = if !self.config.is_master() {
-            "bus mastering is off"
-        } else if self.firmware.is_running() {
-            "no session uses it"
-        } else if !self.vdma_is_open() {
-            "bit 2 of the PCIe config register is clear"
-        } else if !ready {
-            return false; // The other side comes later.
-        } else if self.faults.fires(Fault::StuckChannel(channel)) {
-            if let Some(place) = self.channels.get_mut(channel) {
-                place.stuck = true;
-            }
-            return false;
+        let stuck = self.faults.fires(Fault::StuckChannel(channel));
+        if let Some(place) = self.channels.get_mut(channel) {
+            place.stuck = stuck;
+        }
+        !stuck
+    }
+
+    /// What keeps descriptors of a channel from being processed, beside a side without any.
+    fn obstacle(&self, channel: u32) -> Option<&'static str> {
+        if self.firmware.is_running() {
+            Some("no session uses it")
+        } else if channel >= FIRST_FROM_DEVICE {
+            Some("the boot uses channels 0 to 15 only")
+        } else if !self.config.is_master() {
+            Some("bus mastering is off")
+        } else if self.pcie_config & PCIE_CONFIG_OPEN_VDMA == 0 {
+            Some("bit 2 of the PCIe config register is clear")
         } else {
-            return true;
-        };
-        self.complaints.add(format!(
-            "channel {channel} was given descriptors, but {obstacle}"
-        ));
-        false
+            None
+        }
+    }
+
+    /// The host made descriptors of a channel available.
+    pub(super) fn note_fed(&mut self, channel: u32) {
+        if let Some(obstacle) = self.obstacle(channel) {
+            self.complaints.add(format!(
+                "channel {channel} was given descriptors, but {obstacle}"
+            ));
+        }
+        self.work = true;
     }
 
     /// Notes that `count` descriptors are done; `false` where the channel was stopped meanwhile.

@@ -1,6 +1,4 @@
 //! Which card, on which link, in which state: what a software chip is made from.
-//!
-//! Text is `NAME[,key=value…]`; the name sets everything, the keys change it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,6 +7,21 @@ use crate::spec::board::{Board, Chip, HAILO10H, Layout, Sku};
 use crate::spec::firmware::Version;
 
 /// What a software chip is and how its link is.
+///
+/// As text it is `NAME[,key=value…]`, with NAME one of [`Profile::names`]: `default` (a Hailo-10H on
+/// Gen 3 x4), `pi5-gen2-x1`, `pi5-gen3-x1` and `m2-gen3-x4` (the same on the links of boards, with
+/// their timing), `hailo12l`. Keys:
+///
+/// | key | value |
+/// |---|---|
+/// | `speed`, `width` | the link: 1..4, and 1, 2 or 4 lanes |
+/// | `sku` | `default` or 0..63 |
+/// | `mrrs` | max read request in bytes, 128..4096 |
+/// | `loaded` | firmware of this version runs already |
+/// | `version` | what QUERY_DRIVER_INFO reports |
+/// | `layout` | what the boot ROM expects: `4.x`, `5.0`, `5.1` |
+/// | `timing` | `on` or `off` |
+/// | `chip` | `hailo10h` or `hailo12l` |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     name: &'static str,

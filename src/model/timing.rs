@@ -93,6 +93,17 @@ mod tests {
     }
 
     #[test]
+    fn data_moves_no_faster_than_the_link() {
+        let timing = Timing::new(&"pi5-gen2-x1".parse().unwrap());
+        let before = Instant::now();
+        let mut free = before;
+        for _ in 0..10 {
+            timing.moved(390_000, &mut free);
+        }
+        assert!(before.elapsed() >= Duration::from_micros(9500));
+    }
+
+    #[test]
     fn without_timing_nothing_takes_time() {
         let timing = Timing::new(&Profile::default());
         assert_eq!(timing.stage(true), Duration::ZERO);

@@ -7,4 +7,5 @@ mod fault;
 mod files;
 mod host;
 mod mailbox;
+mod random;
 mod vdma;

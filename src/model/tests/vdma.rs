@@ -269,7 +269,7 @@ fn sides_that_end_unequal_are_noticed_at_the_trigger() {
     launch(&bench, 0, &host, &device[..1]);
     bench.settle();
     bench.write_word(0x802f_f000, 1);
-    bench.assert_complaint("channel 0 was left with 1 source and 0 destination descriptors");
+    bench.assert_complaint("triggered with 1 source and 0 destination descriptors of channel 0");
 }
 
 #[test]
@@ -321,4 +321,13 @@ fn an_abort_or_a_reset_in_the_middle_is_quiet() {
     bench.reset();
     assert_eq!(bench.read(VDMA, 0), 0);
     bench.assert_no_complaints();
+}
+
+#[test]
+fn channels_to_the_host_have_nothing_to_move_in_a_boot() {
+    let bench = trained("none");
+    bench.start_side(0x210, HOST_LIST, 0);
+    bench.feed_side(0x210, 1);
+    bench.settle();
+    bench.assert_complaint("the boot uses channels 0 to 15 only");
 }
