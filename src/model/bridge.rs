@@ -16,6 +16,12 @@ const WORDS: usize = 5;
 /// Where the boot ROM leaves its windows. Any value but [`FIRMWARE_LOADED`] in entry 1 would do.
 const ROM_TARGETS: [u32; 2] = [0x0008_0000, 0];
 
+/// What the interrupt mask holds after a reset: channel events pass, software interrupts don't.
+///
+/// Source: inferred from vendor hailort-drivers v4.20.0, `common/pcie_common.c`, which opens the
+/// software bits only and still gets the boot's channel interrupts; unconfirmed.
+const RESET_MASK: u32 = 0x0000_ffff;
+
 /// The side of a channel that an event belongs to: that of the list which asked for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum EventSide {
@@ -48,7 +54,7 @@ impl Bridge {
     pub(super) fn new(identity: u32) -> Self {
         let mut bridge = Self {
             identity,
-            mask: 0,
+            mask: RESET_MASK,
             status: 0,
             source: 0,
             destination: 0,
@@ -213,7 +219,8 @@ impl Bridge {
 
     /// Event of one side of a channel.
     pub(super) fn raise_channel(&mut self, side: EventSide, channel: u32) {
-        // Which of the eight summary bits belongs to a channel is unknown: four channels share one.
+        // Four channels share a summary bit, as the masks say that old drivers open for a channel.
+        // Source: vendor hailort-drivers v4.20.0, `common/pcie_common.c`.
         let group = channel / (CHANNELS / 8);
         match side {
             EventSide::Source => {
@@ -266,6 +273,7 @@ mod tests {
     #[test]
     fn a_status_bit_latches_whatever_the_mask_and_is_cleared_by_a_one() {
         let (mut bridge, mut complaints) = bridge();
+        bridge.write(MASK, 0, u32::MAX, &mut complaints);
         bridge.raise_software(2);
         bridge.raise_channel(EventSide::Source, 5);
         bridge.raise_channel(EventSide::Destination, 16);
@@ -298,6 +306,19 @@ mod tests {
         assert!(!bridge.take_message());
         bridge.write(MASK, 0xff00_ffff, u32::MAX, &mut complaints);
         assert!(bridge.take_message(), "opened over a pending cause");
+    }
+
+    #[test]
+    fn a_reset_leaves_the_mask_open_for_channels_alone() {
+        let (mut bridge, mut complaints) = bridge();
+        let mask = bridge.read(MASK, &mut complaints);
+        bridge.raise_software(2);
+        assert!(!bridge.take_message());
+        // As drivers of release 4.20 open it: the channels' bits are left as found.
+        bridge.write(STATUS, u32::MAX, u32::MAX, &mut complaints);
+        bridge.write(MASK, mask | 0xff00_0000, u32::MAX, &mut complaints);
+        bridge.raise_channel(EventSide::Source, 0);
+        assert!(bridge.take_message());
     }
 
     #[test]
