@@ -8,7 +8,7 @@ check "class" "$(cat "$card/class")" 0x0b4000
 set -- $(bar "$card" 0) && check "BAR 0 size" "$2" 16384 && config_bar=$1
 set -- $(bar "$card" 2) && check "BAR 2 size" "$2" 4096
 set -- $(bar "$card" 4) && check "BAR 4 size" "$2" 16384
-check "BAR 0 type bits (64-bit memory)" $(($(config "$card" 0x10 1) & 0xf)) 4
+check "BAR 0 type bits (64-bit, prefetchable)" $(($(config "$card" 0x10 1) & 0xf)) 12
 
 pcie=$(capability "$card" 0x10)
 check "PCI Express port type (endpoint)" $((($(config "$card" $((pcie + 2)) 2) >> 4) & 0xf)) 0
