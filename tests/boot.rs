@@ -437,8 +437,10 @@ fn the_upload_stays_in_its_budget_of_register_accesses() {
     );
     let (large, _) = count(30 << 20);
     assert_eq!(sum(large.mmio_writes), sum(small.mmio_writes));
+    // While it waits the driver looks now and then, by time: a slow machine sees more looks, never one
+    // for each of the 57,000 descriptors.
     assert!(
-        sum(large.mmio_reads) <= sum(small.mmio_reads) + 10,
+        sum(large.mmio_reads) <= sum(small.mmio_reads) + 1000,
         "{large:?} against {small:?}"
     );
 }
