@@ -27,6 +27,8 @@ struct Event<'a> {
 pub(crate) struct Shown<'a> {
     output: &'a mut Output,
     bar: Option<ProgressBar>,
+    /// The log tells the same already.
+    logged: bool,
     last: Option<(u32, Phase, bool, String)>,
     told: Instant,
     stage_began: Instant,
@@ -34,14 +36,15 @@ pub(crate) struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    /// Shows on `output`; a bar only where it is seen and `quiet_log` says that no log runs into it.
-    pub(crate) fn new(output: &'a mut Output, quiet_log: bool) -> Self {
-        let bar = (quiet_log && output.shows_progress())
+    /// Shows on `output`; for people nothing where they have it `logged`, a bar on a terminal.
+    pub(crate) fn new(output: &'a mut Output, logged: bool) -> Self {
+        let bar = (!logged && output.shows_progress())
             .then(|| ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10)));
         let now = Instant::now();
         Self {
             output,
             bar,
+            logged,
             last: None,
             told: now,
             stage_began: now,
@@ -71,6 +74,8 @@ impl<'a> Shown<'a> {
             self.object(progress, changed)
         } else if self.bar.is_some() {
             self.draw(progress, changed)
+        } else if self.logged {
+            Ok(())
         } else {
             self.lines(progress, stage_changed)
         };
@@ -102,15 +107,16 @@ impl<'a> Shown<'a> {
                 Phase::Upload if progress.done < progress.total => (BAR, progress.file.clone()),
                 Phase::Retry => (WAIT, "resetting for another try".to_owned()),
                 Phase::Handshake => (WAIT, "asking the firmware for its version".to_owned()),
+                Phase::Done => (WAIT, "preparing what is next".to_owned()),
                 _ => (WAIT, "waiting for the chip".to_owned()),
             };
             let style = ProgressStyle::with_template(template).expect("the templates are ours");
-            bar.set_style(style.progress_chars("=> "));
-            bar.set_prefix(match progress.stage {
-                0 => "boot   ".to_owned(),
-                stage => format!("stage {stage}"),
+            bar.set_prefix(match (progress.stage, progress.phase) {
+                (0, _) | (_, Phase::Done) => "boot   ".to_owned(),
+                (stage, _) => format!("stage {stage}"),
             });
             bar.set_message(message);
+            bar.set_style(style.progress_chars("=> "));
             if template == BAR {
                 bar.disable_steady_tick();
             } else {

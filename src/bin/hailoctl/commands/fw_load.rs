@@ -180,7 +180,7 @@ pub(crate) fn boot(
     output: &mut Output,
 ) -> Result<Booted> {
     announce(set, output)?;
-    let mut shown = Shown::new(output, global.verbose == 0);
+    let mut shown = Shown::new(output, global.verbose > 0);
     let booted = opened
         .device
         .boot(set, options, &mut |progress| shown.step(progress));
