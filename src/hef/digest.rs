@@ -3,6 +3,7 @@
 //! Source: vendor hailort v5.2.0, `libhailort/src/hef/hef.cpp`, `common/utils.hpp`; xxHash 0.8.2.
 
 use std::ops::ControlFlow;
+use std::sync::mpsc;
 
 use md5::Digest as _;
 use serde::Serialize;
@@ -13,6 +14,12 @@ use super::source::Source;
 
 /// Bytes hashed between two calls of the progress function.
 const STEP: usize = 256 << 10;
+
+/// Ranges of at least this many bytes are read ahead.
+const AHEAD_FROM: u64 = 4 << 20;
+
+/// Buffers between reading and hashing; together they stay in a core's cache.
+const BUFFERS: usize = 3;
 
 /// A checksum stored in the file and what it covers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -121,21 +128,75 @@ impl StoredDigest {
     }
 }
 
-/// Hands a range of a source to `each` in steps, in order.
+/// Hands a range of a source to `each` in steps, in order. A long range is read by a thread of its own, so that reading
+/// and hashing go on at the same time; it ends when the range does, or with the first error.
 fn read_ahead(
     source: &Source,
     start: u64,
     length: u64,
     each: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
-    let mut buffer = vec![0_u8; usize::try_from(length).map_or(STEP, |n| n.min(STEP))];
+    if length < AHEAD_FROM {
+        return read_steps(
+            source,
+            start,
+            length,
+            vec![0; STEP],
+            &mut |buffer, count| {
+                each(&buffer[..count])?;
+                Ok(Some(buffer))
+            },
+        );
+    }
+    let (full, filled) = mpsc::sync_channel::<(Vec<u8>, usize)>(BUFFERS);
+    let (empty, drained) = mpsc::channel();
+    for _ in 1..BUFFERS {
+        empty.send(vec![0; STEP]).expect("the receiver is here");
+    }
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(move || {
+            read_steps(
+                source,
+                start,
+                length,
+                vec![0; STEP],
+                &mut |buffer, count| {
+                    // Either end is gone only when the other side has given up.
+                    Ok(match full.send((buffer, count)) {
+                        Ok(()) => drained.recv().ok(),
+                        Err(_) => None,
+                    })
+                },
+            )
+        });
+        for (buffer, count) in filled {
+            each(&buffer[..count])?;
+            if empty.send(buffer).is_err() {
+                break;
+            }
+        }
+        reader.join().expect("the reader does not panic")
+    })
+}
+
+/// What [`read_steps`] does with a buffer and the bytes in it: gives the next buffer, or `None` to stop.
+type Step<'a> = &'a mut dyn FnMut(Vec<u8>, usize) -> Result<Option<Vec<u8>>>;
+
+fn read_steps(
+    source: &Source,
+    start: u64,
+    length: u64,
+    first: Vec<u8>,
+    step: Step<'_>,
+) -> Result<()> {
+    let mut next = Some(first);
     let mut at = start;
     let end = start + length;
-    while at < end {
+    while let (Some(mut buffer), true) = (next.take(), at < end) {
         let count = usize::try_from(end - at).map_or(buffer.len(), |rest| rest.min(buffer.len()));
         source.read_exact(at, &mut buffer[..count])?;
-        each(&buffer[..count])?;
         at += super::source::to_u64(count);
+        next = step(buffer, count)?;
     }
     Ok(())
 }
