@@ -227,3 +227,41 @@ fn a_verification_can_be_stopped() {
         Err(HefError::Stopped { .. })
     ));
 }
+
+/// Long ranges are read by a thread of their own.
+#[test]
+fn long_files_are_verified_to_the_last_byte() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("long.hef");
+    // Lengths around the step in which files are read.
+    for extra in [0_usize, 4095] {
+        let mut config = vec![7; (5 << 20) + extra];
+        config.iter_mut().step_by(509).for_each(|byte| *byte = 1);
+        let good = container::write(2, &version_3().proto(), &config, &[], false);
+        fs::write(&path, &good).unwrap();
+        let hef = Hef::open(&path).unwrap();
+        for _ in 0..3 {
+            hef.verify(|_| ControlFlow::Continue(())).unwrap();
+        }
+        let mut stops = 0;
+        let stopped = hef.verify(|progress| {
+            stops += 1;
+            if progress.done > 3 << 20 {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        assert!(matches!(stopped, Err(HefError::Stopped { .. })) && stops > 10);
+        let length = u64::try_from(good.len()).unwrap();
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(length - 1).unwrap();
+        let shrunk = hef.verify(|_| ControlFlow::Continue(()));
+        assert!(matches!(shrunk, Err(HefError::Shrank { .. })));
+        file.set_len(length).unwrap();
+        assert!(matches!(
+            hef.verify(|_| ControlFlow::Continue(())),
+            Err(HefError::Digest { .. })
+        ));
+    }
+}

@@ -153,7 +153,8 @@ fn read_ahead(
     for _ in 1..BUFFERS {
         empty.send(vec![0; STEP]).expect("the receiver is here");
     }
-    std::thread::scope(|scope| {
+    // `empty` moves in, so that it is gone when hashing ends early: a waiting reader then ends as well.
+    std::thread::scope(move |scope| {
         let reader = scope.spawn(move || {
             read_steps(
                 source,
@@ -171,9 +172,8 @@ fn read_ahead(
         });
         for (buffer, count) in filled {
             each(&buffer[..count])?;
-            if empty.send(buffer).is_err() {
-                break;
-            }
+            // A reader at the end of the range takes no more buffers; what it read before is still to come.
+            drop(empty.send(buffer));
         }
         reader.join().expect("the reader does not panic")
     })
