@@ -4,26 +4,23 @@
 //! enables, and reaches its host by memory accesses and one interrupt ([`Host`]). The software chip
 //! implements it once; this transport and the vfio-user server are two hosts for it.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, PoisonError};
 
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::function;
 use super::iova::IovaSpace;
+use super::mapped::MappedMemory;
 use super::{
     Capabilities, Direction, Placement, Region, ResetAbility, Result, Segment, Segments, Transport,
     TransportError, Width,
 };
 use crate::addr::Iova;
-use crate::deadline::{Backoff, Deadline};
 use crate::mem::HostMemory;
-use crate::pci::capability;
-use crate::spec::config_space::{VENDOR, capability as id, express, msi};
 use crate::spec::register::Bar;
 use crate::spec::vdma_bar::{LIST_ALIGNMENT, MAX_DESCRIPTORS};
 
@@ -102,88 +99,32 @@ pub trait Host: Send + Sync {
     fn interrupt(&self);
 }
 
-/// How long a function may take to come back from a reset.
-///
-/// Source: PCI Express Base 3.0, section 6.6.2 (100 ms), with room for a slow machine.
-const RESET_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// Addresses that the in-process host gives to its function.
 const ADDRESSES: std::ops::RangeInclusive<u64> = 0x1_0000..=0xffff_ffff_ffff;
-
-#[derive(Debug)]
-struct Mapped {
-    memory: Arc<HostMemory>,
-    direction: Direction,
-    len: u64,
-}
 
 /// The memory map and interrupt line that stand in for root complex, IOMMU and kernel.
 #[derive(Debug)]
 struct LocalHost {
-    map: RwLock<BTreeMap<u64, Mapped>>,
+    map: MappedMemory,
     armed: AtomicBool,
     interrupt: EventFd,
 }
 
-impl LocalHost {
-    /// Calls `copy` with memory, offset and range of the buffer for each mapping that the access touches.
-    fn each_piece(
-        &self,
-        address: Iova,
-        len: usize,
-        write: bool,
-        mut copy: impl FnMut(&HostMemory, usize, std::ops::Range<usize>) -> bool,
-    ) -> std::result::Result<(), DmaFault> {
-        let fault = DmaFault {
-            address,
-            len,
-            write,
-        };
-        let map = self.map.read().unwrap_or_else(PoisonError::into_inner);
-        let mut done = 0;
-        while done < len {
-            let at = u64::try_from(done)
-                .ok()
-                .and_then(|done| address.0.checked_add(done))
-                .ok_or(fault)?;
-            let (&start, mapped) = map.range(..=at).next_back().ok_or(fault)?;
-            let allowed = if write {
-                mapped.direction.device_writes()
-            } else {
-                mapped.direction.device_reads()
-            };
-            let inside = at - start;
-            let left = mapped
-                .len
-                .checked_sub(inside)
-                .filter(|&left| left > 0 && allowed)
-                .ok_or(fault)?;
-            let take = usize::try_from(left).unwrap_or(usize::MAX).min(len - done);
-            let offset = usize::try_from(inside).map_err(|_| fault)?;
-            if !copy(&mapped.memory, offset, done..done + take) {
-                return Err(fault);
-            }
-            done += take;
-        }
-        Ok(())
-    }
-}
-
 impl Host for LocalHost {
     fn read(&self, address: Iova, into: &mut [u8]) -> std::result::Result<(), DmaFault> {
-        self.each_piece(address, into.len(), false, |memory, offset, range| {
-            let piece = &mut into[range];
-            let there = memory.len().saturating_sub(offset).min(piece.len());
-            let (inside, beyond) = piece.split_at_mut(there);
-            // A mapping covers whole pages; what lies behind a file's end in its last page is zero.
-            beyond.fill(0);
-            memory.read(offset, inside).is_ok()
+        let len = into.len();
+        self.map.read(address, into).map_err(|_| DmaFault {
+            address,
+            len,
+            write: false,
         })
     }
 
     fn write(&self, address: Iova, from: &[u8]) -> std::result::Result<(), DmaFault> {
-        self.each_piece(address, from.len(), true, |memory, offset, range| {
-            memory.write(offset, &from[range]).is_ok()
+        self.map.write(address, from).map_err(|_| DmaFault {
+            address,
+            len: from.len(),
+            write: true,
         })
     }
 
@@ -221,7 +162,7 @@ impl LocalTransport {
             EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
                 .map_err(os)?;
         let host = Arc::new(LocalHost {
-            map: RwLock::default(),
+            map: MappedMemory::default(),
             armed: AtomicBool::new(false),
             interrupt,
         });
@@ -267,29 +208,6 @@ impl LocalTransport {
             offset,
             len,
         })
-    }
-
-    /// Byte offset of a register `register` in the capability `id`.
-    fn capability(&self, id: u8, register: u16) -> Result<u16> {
-        let read = |offset| Ok::<_, TransportError>(self.endpoint.config_read(offset));
-        let found = capability::find(read, id)?;
-        found
-            .map(|offset| offset + register)
-            .ok_or(TransportError::Unsupported {
-                what: "a function without MSI or PCI Express capability",
-                backend: "in-process",
-            })
-    }
-
-    fn set_msi(&self, on: bool) -> Result<()> {
-        let control = self.capability(id::MSI, msi::CONTROL)?;
-        let found = self.config_read(control, Width::Word)?;
-        let wanted = if on {
-            found | msi::ENABLE
-        } else {
-            found & !msi::ENABLE
-        };
-        self.config_write(control, Width::Word, wanted)
     }
 }
 
@@ -360,13 +278,13 @@ impl Transport for LocalTransport {
 
     fn arm_interrupt(&self) -> Result<Option<BorrowedFd<'_>>> {
         self.host.armed.store(true, Ordering::Release);
-        self.set_msi(true)?;
+        function::set_msi(self, true)?;
         Ok(Some(self.host.interrupt.as_fd()))
     }
 
     fn disarm_interrupt(&self) -> Result<()> {
         self.host.armed.store(false, Ordering::Release);
-        self.set_msi(false)
+        function::set_msi(self, false)
     }
 
     fn map(
@@ -396,16 +314,9 @@ impl Transport for LocalTransport {
         let address = addresses
             .take(len, alignment)
             .ok_or_else(|| refused(Errno::ENOSPC))?;
-        let mapped = Mapped {
-            memory: memory.clone(),
-            direction,
-            len,
-        };
         self.host
             .map
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(address.0, mapped);
+            .insert(address, len, memory.clone(), direction);
         Ok(Segments(vec![Segment {
             address,
             len: memory.len(),
@@ -418,13 +329,7 @@ impl Transport for LocalTransport {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         for segment in &segments.0 {
-            let removed = self
-                .host
-                .map
-                .write()
-                .unwrap_or_else(PoisonError::into_inner)
-                .remove(&segment.address.0);
-            if removed.is_none() || !addresses.release(segment.address) {
+            if !self.host.map.remove(segment.address) || !addresses.release(segment.address) {
                 let action = format!("unmapping {}", segment.address);
                 return Err(TransportError::Refused {
                     action,
@@ -436,25 +341,7 @@ impl Transport for LocalTransport {
     }
 
     fn reset(&self) -> Result<()> {
-        let control = self.capability(id::EXPRESS, express::DEVICE_CONTROL)?;
-        let found = self.config_read(control, Width::Word)?;
-        self.config_write(control, Width::Word, found | express::START_FLR)?;
-        let deadline = Deadline::after(RESET_TIMEOUT);
-        let mut backoff = Backoff::default();
-        loop {
-            let vendor = self.config_read(VENDOR, Width::Word)?;
-            if vendor == u32::from(crate::spec::board::VENDOR_ID) {
-                return Ok(());
-            }
-            if deadline.expired() {
-                let action = "config space to answer after the function reset".to_owned();
-                return Err(TransportError::TimedOut {
-                    action,
-                    waited: deadline.waited(),
-                });
-            }
-            backoff.pause(&deadline);
-        }
+        function::reset(self)
     }
 }
 

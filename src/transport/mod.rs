@@ -21,6 +21,7 @@ pub mod frame;
 mod function;
 pub mod iova;
 pub mod local;
+mod mapped;
 pub mod trace;
 pub mod vfio_user;
 

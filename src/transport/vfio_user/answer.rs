@@ -1,10 +1,9 @@
 //! The server's requests for our memory, and the thread that answers them.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use nix::errno::Errno;
@@ -14,102 +13,12 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::link::Link;
 use super::os;
+use crate::addr::Iova;
 use crate::deadline::Deadline;
-use crate::mem::HostMemory;
 use crate::spec::vfio_user::{Command, DEFAULT_TRANSFER, DmaAccess, flags};
+use crate::transport::Result;
 use crate::transport::frame::{self, Frame, FrameError, FrameReader};
-use crate::transport::{Direction, Result};
-
-#[derive(Debug)]
-struct Mapped {
-    memory: Arc<HostMemory>,
-    direction: Direction,
-    len: u64,
-}
-
-/// What is mapped for the device, by bus address. Keeps the memory alive.
-#[derive(Debug, Default)]
-pub(super) struct Memory(RwLock<BTreeMap<u64, Mapped>>);
-
-impl Memory {
-    pub(super) fn insert(
-        &self,
-        address: u64,
-        len: u64,
-        memory: Arc<HostMemory>,
-        direction: Direction,
-    ) {
-        let mapped = Mapped {
-            memory,
-            direction,
-            len,
-        };
-        let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        map.insert(address, mapped);
-    }
-
-    pub(super) fn remove(&self, address: u64) {
-        let mut map = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        map.remove(&address);
-    }
-
-    /// Calls `copy` with memory, offset in it and range of the buffer for each mapping touched.
-    fn each_piece(
-        &self,
-        address: u64,
-        len: usize,
-        allowed: impl Fn(Direction) -> bool,
-        mut copy: impl FnMut(&HostMemory, usize, std::ops::Range<usize>) -> bool,
-    ) -> std::result::Result<(), Errno> {
-        let map = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut done = 0;
-        while done < len {
-            let at = u64::try_from(done)
-                .ok()
-                .and_then(|done| address.checked_add(done))
-                .ok_or(Errno::EFAULT)?;
-            let (start, mapped) = map.range(..=at).next_back().ok_or(Errno::EFAULT)?;
-            let inside = at - start;
-            let left = mapped.len.checked_sub(inside).filter(|&left| left > 0);
-            let left = left.ok_or(Errno::EFAULT)?;
-            if !allowed(mapped.direction) {
-                return Err(Errno::EPERM);
-            }
-            let take = usize::try_from(left).unwrap_or(usize::MAX).min(len - done);
-            let offset = usize::try_from(inside).map_err(|_| Errno::EFAULT)?;
-            if !copy(&mapped.memory, offset, done..done + take) {
-                return Err(Errno::EFAULT);
-            }
-            done += take;
-        }
-        Ok(())
-    }
-
-    fn read(&self, address: u64, into: &mut [u8]) -> std::result::Result<(), Errno> {
-        self.each_piece(
-            address,
-            into.len(),
-            Direction::device_reads,
-            |memory, offset, range| {
-                let piece = &mut into[range];
-                let there = memory.len().saturating_sub(offset).min(piece.len());
-                let (inside, beyond) = piece.split_at_mut(there);
-                // A mapping covers whole pages; what lies behind a file's end in its last page is zero.
-                beyond.fill(0);
-                memory.read(offset, inside).is_ok()
-            },
-        )
-    }
-
-    fn write(&self, address: u64, from: &[u8]) -> std::result::Result<(), Errno> {
-        self.each_piece(
-            address,
-            from.len(),
-            Direction::device_writes,
-            |memory, offset, range| memory.write(offset, &from[range]).is_ok(),
-        )
-    }
-}
+use crate::transport::mapped::{MappedMemory, Refusal};
 
 /// Answers one request of the server.
 ///
@@ -119,7 +28,7 @@ pub(super) fn answer(
     socket: BorrowedFd<'_>,
     frame: &Frame,
     payload: &[u8],
-    memory: Option<&Memory>,
+    memory: Option<&MappedMemory>,
     deadline: &Deadline,
 ) -> io::Result<()> {
     let mut data = Vec::new();
@@ -144,7 +53,7 @@ pub(super) fn answer(
 fn serve(
     frame: &Frame,
     payload: &[u8],
-    memory: Option<&Memory>,
+    memory: Option<&MappedMemory>,
     data: &mut Vec<u8>,
 ) -> std::result::Result<DmaAccess, Errno> {
     if frame.too_long || frame.too_many || !frame.descriptors.is_empty() {
@@ -156,7 +65,7 @@ fn serve(
     }
     let memory = memory.ok_or(Errno::EFAULT)?;
     let (access, rest) = DmaAccess::read_from_prefix(payload).map_err(|_| Errno::EINVAL)?;
-    let (address, count) = (access.address.get(), access.count.get());
+    let (address, count) = (Iova(access.address.get()), access.count.get());
     if count > u64::from(DEFAULT_TRANSFER) {
         return Err(Errno::E2BIG);
     }
@@ -166,14 +75,21 @@ fn serve(
             return Err(Errno::EINVAL);
         }
         data.resize(count, 0);
-        memory.read(address, data)?;
+        memory.read(address, data).map_err(errno)?;
     } else {
         if rest.len() != count {
             return Err(Errno::EINVAL);
         }
-        memory.write(address, rest)?;
+        memory.write(address, rest).map_err(errno)?;
     }
     Ok(access)
+}
+
+fn errno(refusal: Refusal) -> Errno {
+    match refusal {
+        Refusal::Unmapped => Errno::EFAULT,
+        Refusal::Direction => Errno::EPERM,
+    }
 }
 
 /// The thread that answers on the second socket and watches whether the server is alive.
@@ -188,7 +104,7 @@ impl Answerer {
     pub(super) fn start(
         link: Arc<Link>,
         twin: Option<UnixStream>,
-        memory: Arc<Memory>,
+        memory: Arc<MappedMemory>,
     ) -> Result<Self> {
         let event = || {
             EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
@@ -242,7 +158,7 @@ impl Drop for Answerer {
 fn watch(
     link: &Link,
     twin: Option<&UnixStream>,
-    memory: &Memory,
+    memory: &MappedMemory,
     stop: &EventFd,
 ) -> Option<String> {
     let mut reader = FrameReader::default();
@@ -277,7 +193,7 @@ fn watch(
 fn answer_all(
     link: &Link,
     twin: &UnixStream,
-    memory: &Memory,
+    memory: &MappedMemory,
     reader: &mut FrameReader,
     payload: &mut Vec<u8>,
 ) -> std::result::Result<(), FrameError> {

@@ -9,11 +9,12 @@ use std::time::Duration;
 use nix::errno::Errno;
 use zerocopy::IntoBytes;
 
-use super::answer::{Memory, answer};
+use super::answer::answer;
 use super::{Options, os};
 use crate::deadline::Deadline;
 use crate::spec::vfio_user::{Command, flags};
 use crate::transport::frame::{self, Frame, FrameError, FrameReader};
+use crate::transport::mapped::MappedMemory;
 use crate::transport::{Result, TransportError};
 
 /// Why a connection was given up.
@@ -57,7 +58,7 @@ pub(super) struct Link {
     state: Mutex<State>,
     patience: Duration,
     posted: bool,
-    memory: OnceLock<Arc<Memory>>,
+    memory: OnceLock<Arc<MappedMemory>>,
 }
 
 impl Link {
@@ -77,7 +78,7 @@ impl Link {
     }
 
     /// Where the server's requests for memory are answered from.
-    pub(super) fn answers_from(&self, memory: Arc<Memory>) {
+    pub(super) fn answers_from(&self, memory: Arc<MappedMemory>) {
         self.memory.get_or_init(|| memory);
     }
 

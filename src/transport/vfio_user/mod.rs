@@ -31,6 +31,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::function;
 use super::iova::IovaSpace;
+use super::mapped::MappedMemory;
 use super::{
     Capabilities, Direction, Placement, Region, ResetAbility, Result, Segment, Segments, Transport,
     TransportError, Width,
@@ -41,7 +42,7 @@ use crate::spec::vdma_bar::{LIST_ALIGNMENT, MAX_DESCRIPTORS};
 use crate::spec::vfio_user::{
     Command, DmaMap, DmaUnmap, IrqSet, RegionAccess, access, irq, region,
 };
-use answer::{Answerer, Memory};
+use answer::Answerer;
 use link::Link;
 use setup::Device;
 
@@ -83,7 +84,7 @@ pub struct VfioUserTransport {
     capabilities: Capabilities,
     interrupt: EventFd,
     addresses: Mutex<Addresses>,
-    memory: Arc<Memory>,
+    memory: Arc<MappedMemory>,
     answerer: Answerer,
 }
 
@@ -113,7 +114,7 @@ impl VfioUserTransport {
     pub fn over(stream: UnixStream, name: impl Into<String>, options: Options) -> Result<Self> {
         let name = name.into();
         let link = Arc::new(Link::new(stream, name.clone(), &options)?);
-        let memory = Arc::new(Memory::default());
+        let memory = Arc::new(MappedMemory::default());
         link.answers_from(memory.clone());
         let agreed = setup::agree(&link)?;
         let device = setup::inspect(&link)?;
@@ -364,8 +365,7 @@ impl Transport for VfioUserTransport {
             .take(len, alignment)
             .ok_or_else(|| refused(what, Errno::ENOSPC))?;
         // Known before the server knows it: it may ask for it at once.
-        self.memory
-            .insert(address.0, len, memory.clone(), direction);
+        self.memory.insert(address, len, memory.clone(), direction);
         let (descriptor, offset) = memory.descriptor();
         let mut flags = 0;
         if direction.device_reads() {
@@ -388,7 +388,7 @@ impl Transport for VfioUserTransport {
                 reply.payload.is_empty().then_some(())
             });
         if let Err(error) = mapped {
-            self.memory.remove(address.0);
+            self.memory.remove(address);
             addresses.space.release(address);
             return Err(error);
         }
@@ -409,7 +409,7 @@ impl Transport for VfioUserTransport {
             self.dma_unmap(address.0, len)?;
             addresses.mapped.remove(&address.0);
             addresses.space.release(address);
-            self.memory.remove(address.0);
+            self.memory.remove(address);
         }
         Ok(())
     }
