@@ -6,14 +6,25 @@ use super::host::Bench;
 use crate::model::ReceivedFile;
 use crate::spec::board::Sku;
 
-/// Bytes that differ from place to place.
+/// Bytes that differ from place to place. Long ones repeat a block, with its number in front.
 pub(super) fn noise(len: usize, seed: u32) -> Vec<u8> {
+    const BLOCK: usize = 1 << 16;
     let mut state = seed | 1;
     let step = |_| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         state.to_be_bytes()[0]
     };
-    (0..len).map(step).collect()
+    let block: Vec<u8> = (0..len.min(BLOCK)).map(step).collect();
+    let mut bytes = block.clone();
+    while bytes.len() < len {
+        let number = bytes.len().to_le_bytes();
+        let take = (len - bytes.len()).min(BLOCK);
+        bytes.extend_from_slice(&block[..take]);
+        let start = bytes.len() - take;
+        let stamped = take.min(number.len());
+        bytes[start..start + stamped].copy_from_slice(&number[..stamped]);
+    }
+    bytes
 }
 
 pub(super) fn sha256(bytes: &[u8]) -> String {
