@@ -30,27 +30,32 @@ fn variable(name: &str) -> Option<PathBuf> {
         .map(PathBuf::from)
 }
 
-/// Opens the set in `named`, or in the first of the usual places that has one for this board.
+/// Opens the set in `named`, or in the first of the usual places that has one for this board. A
+/// folder of several chips' folders stands for that of the board.
 pub(crate) fn open(
     named: Option<&Path>,
     board: &Board,
     layout: Option<Layout>,
 ) -> Result<FirmwareSet> {
     let path = match named {
-        Some(path) => path.to_owned(),
+        Some(path) => in_folder(path, board).unwrap_or_else(|| path.to_owned()),
         None => search(board)?,
     };
     Ok(FirmwareSet::open(&path, layout).map_err(told)?)
 }
 
+/// The folder of the board's set: `folder` itself, or the one of its chip in it.
+fn in_folder(folder: &Path, board: &Board) -> Option<PathBuf> {
+    let of_chip = folder.join(board.firmware_dir);
+    [folder.to_owned(), of_chip]
+        .into_iter()
+        .find(|folder| folder.join(SCU_FIRMWARE).exists())
+}
+
 fn search(board: &Board) -> Result<PathBuf> {
     let places = places(board);
-    let has_set = |place: &&PathBuf| {
-        place.join(SCU_FIRMWARE).exists()
-            || place.join(board.firmware_dir).join(SCU_FIRMWARE).exists()
-    };
-    if let Some(place) = places.iter().find(has_set) {
-        return Ok(place.clone());
+    if let Some(place) = places.iter().find_map(|place| in_folder(place, board)) {
+        return Ok(place);
     }
     let action = format!("there is no {} firmware in the usual places", board.chip);
     let error = Error::new(ErrorKind::BadInput, "", action);

@@ -31,6 +31,16 @@ pub(crate) struct Opened {
 pub(crate) fn target(global: &Global) -> Result<Target> {
     match global.target()? {
         Some(Target::Index(index)) => nth(global, index),
+        Some(Target::Pci(address)) => {
+            let there = functions(global)?
+                .iter()
+                .any(|function| function.address == address);
+            if there {
+                Ok(Target::Pci(address))
+            } else {
+                Err(no_such(&address.to_string()).into())
+            }
+        }
         Some(target) => Ok(target),
         None => only(global),
     }
@@ -93,7 +103,7 @@ fn count(functions: usize) -> String {
 }
 
 /// A card that `-d` names and that is not there.
-pub(crate) fn no_such(name: &str) -> Error {
+fn no_such(name: &str) -> Error {
     Error::new(ErrorKind::NoDevice, name, "there is no such card")
         .with_hint("hailoctl scan lists the devices")
 }
@@ -102,11 +112,18 @@ pub(crate) fn no_such(name: &str) -> Error {
 pub(crate) fn board(global: &Global) -> Result<&'static Board> {
     let board = match global.target()? {
         Some(Target::Sim(profile)) => Some(global.profile(&profile)?.board()),
-        Some(Target::Pci(address)) => functions(global)?
-            .iter()
-            .find(|function| function.address == address)
-            .and_then(|function| function.chip?.soc_board()),
-        _ => None,
+        Some(Target::VfioUser(_)) => None,
+        named => {
+            let functions = functions(global)?;
+            let function = match named {
+                Some(Target::Pci(address)) => functions
+                    .iter()
+                    .find(|function| function.address == address),
+                Some(Target::Index(index)) => functions.get(index),
+                _ => functions.first(),
+            };
+            function.and_then(|function| function.chip?.soc_board())
+        }
     };
     Ok(board.unwrap_or(&HAILO10H))
 }

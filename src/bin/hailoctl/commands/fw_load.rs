@@ -116,7 +116,11 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
     }
     // A set that is named is checked before the device is opened, which may already reset it.
     let named = match &args.dir {
-        Some(dir) => Some(FirmwareSet::open(dir, args.layout).map_err(firmware::told)?),
+        Some(dir) => Some(firmware::open(
+            Some(dir),
+            open::board(global)?,
+            args.layout,
+        )?),
         None => None,
     };
     let opened = open::open(global)?;

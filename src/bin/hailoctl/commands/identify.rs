@@ -53,7 +53,7 @@ struct Firmware {
 /// Identifies the device.
 pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<Exit> {
     let set = match &args.firmware {
-        Some(dir) => Some(FirmwareSet::open(dir, None).map_err(firmware::told)?),
+        Some(dir) => Some(firmware::open(Some(dir), open::board(global)?, None)?),
         None => None,
     };
     let opened = open::open(global)?;

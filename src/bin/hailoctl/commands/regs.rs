@@ -70,10 +70,9 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
     let wanted = wanted(args)?;
     let opened = open::open(global)?;
     let transport = opened.device.transport();
-    let dump = dump(&**transport, wanted).map_err(|error| {
-        let action = "the registers can't be read";
-        Error::new(ErrorKind::Io, transport.name(), action).because(error)
-    });
+    let dump = dump(&**transport, wanted).map_err(|error| failed(transport.name(), error));
+    // A device that left the bus reads all ones: that is no state of its registers.
+    let dump = dump.and_then(|dump| opened.device.firmware_loaded().map(|_| dump));
     if let Ok(dump) = &dump {
         if output.is_json() {
             output.event(dump)?;
@@ -84,6 +83,16 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
     opened.tell_stats(global, output)?;
     dump?;
     Ok(Exit::Done)
+}
+
+fn failed(device: &str, error: TransportError) -> Error {
+    let kind = match error {
+        TransportError::Gone { .. } | TransportError::Closed(_) => ErrorKind::Gone,
+        TransportError::TimedOut { .. } => ErrorKind::TimedOut,
+        TransportError::Protocol(_) => ErrorKind::Protocol,
+        _ => ErrorKind::Io,
+    };
+    Error::new(kind, device, "the registers can't be read").because(error)
 }
 
 fn wanted(args: &Args) -> Result<Vec<&'static RegisterInfo>> {
