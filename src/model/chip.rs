@@ -66,6 +66,8 @@ impl Shared {
             state.host_calls += 1;
             drop(state);
             host.interrupt();
+            // Before the call counts as over: the host may hold the last handle of this very chip.
+            drop(host);
             self.end_host_call();
         }
     }
