@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::bars::Bars;
 use super::{Result, Transport, TransportError, Width};
 use crate::deadline::{Backoff, Deadline};
 use crate::pci::capability;
@@ -20,7 +21,12 @@ fn find<T: Transport + ?Sized>(transport: &T, id: u8, register: u16) -> Result<O
 }
 
 fn need<T: Transport + ?Sized>(transport: &T, id: u8, register: u16) -> Result<u16> {
-    find(transport, id, register)?.ok_or(TransportError::Unsupported {
+    if let Some(offset) = find(transport, id, register)? {
+        return Ok(offset);
+    }
+    // A function that is gone has no capabilities either.
+    transport.check_present()?;
+    Err(TransportError::Unsupported {
         what: "a function without MSI or PCI Express capability",
         backend: transport.capabilities().backend,
     })
@@ -29,7 +35,7 @@ fn need<T: Transport + ?Sized>(transport: &T, id: u8, register: u16) -> Result<u
 /// Switches the function's message signalled interrupts on or off.
 ///
 /// # Errors
-/// The function has none, or the transport's.
+/// The function has none, is gone, or the transport's.
 pub(super) fn set_msi<T: Transport + ?Sized>(transport: &T, on: bool) -> Result<()> {
     let control = need(transport, id::MSI, msi::CONTROL)?;
     let found = transport.config_read(control, Width::Word)?;
@@ -58,7 +64,7 @@ pub(super) fn can_reset<T: Transport + ?Sized>(transport: &T) -> Result<bool> {
 /// Resets the function by itself and waits until it answers again.
 ///
 /// # Errors
-/// It has no PCI Express capability, does not come back, or the transport's.
+/// It has no PCI Express capability, is gone, does not come back, or the transport's.
 pub(super) fn reset<T: Transport + ?Sized>(transport: &T) -> Result<()> {
     let control = need(transport, id::EXPRESS, express::DEVICE_CONTROL)?;
     let found = transport.config_read(control, Width::Word)?;
