@@ -31,7 +31,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("soc", &["dma", "irq", "transport", "mem", "spec"]),
     ("nnc", &["dma", "irq", "transport", "mem", "spec"]),
     ("hef", &["spec"]),
-    // `model` for one purpose: the target `sim` opens a chip in this process.
     (
         "device",
         &[
@@ -45,7 +44,6 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "pci",
             "mem",
             "spec",
-            "model",
         ],
     ),
     (

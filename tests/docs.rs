@@ -1,0 +1,69 @@
+//! The pages for people say what is there.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a page that can't be read fails the test"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn pages() -> Vec<PathBuf> {
+    let mut pages = vec![root().join("README.md"), root().join("CHANGELOG.md")];
+    for folder in ["docs", "docs/hardware", "firmware"] {
+        let entries = fs::read_dir(root().join(folder)).unwrap();
+        pages.extend(
+            entries
+                .map(|entry| entry.unwrap().path())
+                .filter(|path| path.extension().is_some_and(|extension| extension == "md")),
+        );
+    }
+    pages
+}
+
+#[test]
+fn the_readme_shows_the_example_that_is_built() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let example = fs::read_to_string(root().join("docs/examples/boot.rs")).unwrap();
+    let code = example.split_once("\n\n").unwrap().1;
+    assert!(readme.contains(&format!("```rust\n{code}```\n")));
+}
+
+#[test]
+fn links_between_pages_lead_somewhere() {
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1) {
+            let target = link.split([')', '#']).next().unwrap();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            let path = page.parent().unwrap().join(target);
+            assert!(path.exists(), "{}: {target}", page.display());
+        }
+    }
+}
+
+/// Words in backticks that look like files of the repository.
+#[test]
+fn files_that_pages_name_exist() {
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for name in text.split('`').skip(1).step_by(2) {
+            let ours = ["src/", "tests/", "tools/", "docs/", "firmware/manifests"]
+                .iter()
+                .any(|folder| name.starts_with(folder));
+            let name = name.split([' ', ',']).next().unwrap();
+            if ours && !name.contains(['*', '<', '\n']) {
+                let found = ["", ".rs"]
+                    .iter()
+                    .any(|ending| root().join(format!("{name}{ending}")).exists());
+                assert!(found, "{}: {name}", page.display());
+            }
+        }
+    }
+}
