@@ -19,7 +19,7 @@ const STEP: usize = 256 << 10;
 const AHEAD_FROM: u64 = 4 << 20;
 
 /// Buffers between reading and hashing; together they stay in a core's cache.
-const BUFFERS: usize = 3;
+const BUFFERS: usize = 4;
 
 /// A checksum stored in the file and what it covers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
