@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use hailo_vfio::hef::{
-    Connection, DataType, DeviceArch, Direction, Hef, HefError, NetworkGroup, Quantization,
-    RegisterInputs,
+    Connection, DataType, DeviceArch, Direction, Hef, HefError, ModelKind, NetworkGroup,
+    Quantization, RegisterInputs,
     report::{Describe, describe},
     stream_registers,
 };
@@ -580,4 +580,84 @@ fn chip_detection_transfers_are_the_documented_ones() {
             "{name}"
         );
     }
+}
+
+#[test]
+fn a_language_model_is_refused_where_frames_are_needed() {
+    let llm = open("v3_external_resources.hef");
+    assert_eq!(llm.kind(), ModelKind::Llm);
+    let error = llm.require(ModelKind::Network).unwrap_err();
+    let words = error.to_string();
+    assert!(
+        words.contains("a network for frames (vision), found a language model (LLM)"),
+        "{words}"
+    );
+    assert!(error.hint().unwrap().contains("hailoctl chat"));
+    let vision = open("v3_single.hef").require(ModelKind::Llm).unwrap_err();
+    assert!(vision.hint().unwrap().contains("hailoctl run"));
+}
+
+/// Section 8.2 of the format specification.
+#[test]
+fn pieces_for_the_chip_are_header_resources_config() {
+    let hef = open("v3_external_resources.hef");
+    let list = |keep: &[&str]| -> Vec<(String, u64, u64)> {
+        hef.pieces(keep)
+            .unwrap()
+            .into_iter()
+            .map(|p| (p.name, p.offset, p.bytes))
+            .collect()
+    };
+    let all = list(&[]);
+    let expected = [
+        ("header+proto+padding", 0, 4096),
+        ("hailo-config.json", 5696, 97),
+        ("rope_theta_data.bin", 5824, 16),
+        ("embeddings.bin", 5888, 96),
+        ("tokenizer.json", 6016, 71),
+        ("CCWs", 4096, 1584),
+    ];
+    assert_eq!(
+        all,
+        expected.map(|(name, offset, bytes)| (name.to_owned(), offset, bytes))
+    );
+    assert_eq!(list(&["tokenizer.json", "embeddings.bin"]).len(), 4);
+    assert!(matches!(
+        hef.pieces(&["none"]),
+        Err(HefError::NotFound { .. })
+    ));
+    assert!(matches!(
+        open("v1_single.hef").pieces(&[]),
+        Err(HefError::Unusable { .. })
+    ));
+}
+
+#[test]
+fn names_lead_from_user_to_chip_and_back() {
+    let mux = open("v3_mux.hef");
+    let group = &mux.groups()[0];
+    assert_eq!(
+        group.physical_names("muxnet/a").unwrap(),
+        ["muxnet/output_mux"]
+    );
+    assert_eq!(
+        group.virtual_names("muxnet/output_mux"),
+        ["muxnet/b", "muxnet/a"]
+    );
+    let planes = open("v3_planes_nv12.hef");
+    let names = planes.groups()[0]
+        .physical_names("nv/input_layer1")
+        .unwrap();
+    assert_eq!(names, ["nv/input_layer1_y", "nv/input_layer1_uv"]);
+    let flow = open("v3_flow_argmax.hef");
+    assert_eq!(flow.groups()[0].virtual_names("sem/conv9"), ["sem/argmax1"]);
+    let two = open("v2_two_groups.hef");
+    assert_eq!(two.group("").unwrap().name, "zeta");
+    assert_eq!(two.group("alpha/alpha").unwrap().name, "alpha");
+    assert!(
+        two.group("beta")
+            .unwrap_err()
+            .to_string()
+            .contains("found zeta, alpha")
+    );
 }

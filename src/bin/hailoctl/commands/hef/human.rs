@@ -77,7 +77,7 @@ fn what(hef: &Hef) -> String {
     )
 }
 
-fn count(number: usize, word: &str) -> String {
+pub(super) fn count(number: usize, word: &str) -> String {
     format!("{number} {word}{}", if number == 1 { "" } else { "s" })
 }
 
@@ -224,8 +224,10 @@ fn group(hef: &Hef, group: &NetworkGroup) -> String {
     facts.push((
         "contexts",
         format!(
-            "{} and a preliminary program: {operations} operations, {actions} actions",
-            core.contexts.len()
+            "{} and a preliminary program: {}, {}",
+            core.contexts.len(),
+            count(operations, "operation"),
+            count(actions, "action")
         ),
     ));
     facts.push((

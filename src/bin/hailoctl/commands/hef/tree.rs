@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use hailo_vfio::hef::{Action, Body, Connection, EdgeLayer, Hef, Program, RegisterValue, Trigger};
 
-use super::human::plain;
+use super::human::{count, plain};
 use crate::output::{BOLD, DIM};
 
 /// All programs and layers of all groups.
@@ -57,12 +57,8 @@ fn summary(program: &Program) -> String {
         .config
         .iter()
         .map(|c| {
-            format!(
-                "channel {}: {} bytes in {} transfers",
-                c.channel,
-                c.bytes(),
-                c.transfers.len()
-            )
+            let transfers = count(c.transfers.len(), "transfer");
+            format!("channel {}: {} bytes in {transfers}", c.channel, c.bytes())
         })
         .collect();
     let config = if channels.is_empty() {
@@ -70,11 +66,9 @@ fn summary(program: &Program) -> String {
     } else {
         channels.join(", ")
     };
-    format!(
-        "{} operations, {} actions; {config}",
-        program.operations.len(),
-        program.actions().count()
-    )
+    let operations = count(program.operations.len(), "operation");
+    let actions = count(program.actions().count(), "action");
+    format!("{operations}, {actions}; {config}")
 }
 
 fn program(out: &mut String, program: &Program) {
