@@ -1,0 +1,405 @@
+//! A channel and what can go wrong with it, against a device made of plain registers.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+
+use hailo_vfio::addr::Iova;
+use hailo_vfio::dma::{
+    Channel, ChannelOptions, Completion, CompletionSignal, DmaBuffer, DmaError, Outcome,
+    SubmitProblem,
+};
+use hailo_vfio::spec::descriptor::Status;
+use hailo_vfio::spec::register::Bar;
+use hailo_vfio::transport::local::{ByteEnables, Endpoint, Host, LocalTransport};
+use hailo_vfio::transport::{Direction, Transport};
+
+/// Registers that hold what is written, and a host to reach. The test is the engine.
+#[derive(Default)]
+struct Registers {
+    words: Mutex<std::collections::BTreeMap<(u8, u32), u32>>,
+    host: Mutex<Option<Arc<dyn Host>>>,
+    gone: AtomicU32,
+}
+
+impl std::fmt::Debug for Registers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Registers")
+    }
+}
+
+impl Registers {
+    fn get(&self, offset: u32) -> u32 {
+        self.words
+            .lock()
+            .unwrap()
+            .get(&(2, offset))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    fn set(&self, offset: u32, value: u32) {
+        self.words.lock().unwrap().insert((2, offset), value);
+    }
+
+    /// Says that everything up to `index` was fetched and processed.
+    fn finish(&self, base: u32, index: u32) {
+        self.set(base + 4, index << 16 | index);
+    }
+
+    fn list(&self, base: u32) -> Iova {
+        let high = u64::from(self.get(base + 12)) << 32;
+        Iova(high | u64::from(self.get(base + 8) & 0xffff_0000))
+    }
+
+    fn host(&self) -> Arc<dyn Host> {
+        self.host.lock().unwrap().clone().unwrap()
+    }
+
+    fn descriptor(&self, base: u32, index: u64) -> [u32; 4] {
+        let mut bytes = [0; 16];
+        self.host()
+            .read(Iova(self.list(base).0 + 16 * index), &mut bytes)
+            .unwrap();
+        let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        [word(0), word(4), word(8), word(12)]
+    }
+}
+
+impl Endpoint for Registers {
+    fn bar_len(&self, bar: Bar) -> u32 {
+        bar.usual_len()
+    }
+
+    fn read(&self, bar: Bar, offset: u32) -> u32 {
+        if self.gone.load(Ordering::Relaxed) != 0 {
+            return u32::MAX;
+        }
+        match (bar, offset) {
+            (Bar::Config, 0x98) => 0x45c4_1e60,
+            (Bar::Vdma, offset) => self.get(offset),
+            _ => 0,
+        }
+    }
+
+    fn write(&self, bar: Bar, offset: u32, value: u32, _: ByteEnables) {
+        if bar == Bar::Vdma {
+            self.set(offset, value);
+        }
+    }
+
+    fn config_read(&self, offset: u16) -> u32 {
+        self.words
+            .lock()
+            .unwrap()
+            .get(&(0xff, u32::from(offset)))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    fn config_write(&self, offset: u16, value: u32, _: ByteEnables) {
+        self.words
+            .lock()
+            .unwrap()
+            .insert((0xff, u32::from(offset)), value);
+    }
+
+    fn attach(&self, host: Arc<dyn Host>) {
+        *self.host.lock().unwrap() = Some(host);
+    }
+
+    fn detach(&self) {
+        *self.host.lock().unwrap() = None;
+    }
+
+    fn reset(&self) {}
+}
+
+struct Bench {
+    device: Arc<Registers>,
+    transport: Arc<dyn Transport>,
+}
+
+/// Host side of channel 0, and of channel 16.
+const TO_DEVICE: u32 = 0x000;
+const FROM_DEVICE: u32 = 0x210;
+
+impl Bench {
+    fn new() -> Self {
+        let device = Arc::new(Registers::default());
+        let transport = Arc::new(LocalTransport::open("stub", device.clone()).unwrap());
+        Self { device, transport }
+    }
+
+    fn channel(&self, number: u32, descriptors: u32, signal: CompletionSignal) -> Channel {
+        let options = ChannelOptions {
+            descriptors,
+            page: 512,
+            signal,
+        };
+        let mut channel = Channel::new(&self.transport, number, options).unwrap();
+        channel.start().unwrap();
+        channel
+    }
+
+    fn buffer(&self, len: usize, direction: Direction) -> DmaBuffer {
+        DmaBuffer::new(&self.transport, len, direction).unwrap()
+    }
+
+    /// Whether the device can still read at `address`.
+    fn is_mapped(&self, address: Iova) -> bool {
+        self.device.host().read(address, &mut [0; 4]).is_ok()
+    }
+}
+
+#[test]
+fn a_launch_looks_as_the_specification_works_it_out() {
+    // soc-session.md section 3.3: 2068 bytes at ring index 0, pages of 512.
+    let bench = Bench::new();
+    let mut channel = bench.channel(0, 65_536, CompletionSignal::Interrupt);
+    let buffer = bench.buffer(2068, Direction::ToDevice);
+    let at = buffer.segments()[0].address.low();
+    channel.submit(buffer, 2068).unwrap();
+    let expected = [
+        [0x0002_0002, at, 0, 0],
+        [0x0002_0002, at + 0x200, 0, 0],
+        [0x0002_0002, at + 0x400, 0, 0],
+        [0x0002_0002, at + 0x600, 0, 0],
+        [0x0000_142e, at + 0x800, 0, 0],
+    ];
+    for (index, words) in (0..).zip(expected) {
+        assert_eq!(
+            bench.device.descriptor(TO_DEVICE, index),
+            words,
+            "descriptor {index}"
+        );
+    }
+    assert_eq!(bench.device.get(TO_DEVICE), 0x0005_0001);
+}
+
+#[test]
+fn transfers_complete_in_order_around_the_ring() {
+    let bench = Bench::new();
+    let mut channel = bench.channel(0, 16, CompletionSignal::Interrupt);
+    let mut index = 0;
+    for round in 0..50 {
+        let ids: Vec<_> = [1024, 2000, 512]
+            .map(|len| {
+                channel
+                    .submit(bench.buffer(len, Direction::ToDevice), len)
+                    .unwrap()
+            })
+            .into();
+        assert!(channel.reap().unwrap().is_none(), "round {round}");
+        index = (index + 2 + 4 + 1) % 16;
+        bench.device.finish(TO_DEVICE, index);
+        for id in ids {
+            let Completion {
+                id: found, outcome, ..
+            } = channel.reap().unwrap().unwrap();
+            assert_eq!((found, outcome), (id, Outcome::Done));
+        }
+        assert!(channel.reap().unwrap().is_none());
+    }
+}
+
+#[test]
+fn what_does_not_fit_comes_back_with_its_buffer() {
+    let bench = Bench::new();
+    let mut channel = bench.channel(0, 4, CompletionSignal::Interrupt);
+    let refused = channel
+        .submit(bench.buffer(2048, Direction::ToDevice), 2048)
+        .unwrap_err();
+    assert!(matches!(
+        refused.reason,
+        SubmitProblem::Full {
+            wanted: 4,
+            free: 3,
+            in_flight: 0
+        }
+    ));
+    let refused = channel.submit(refused.buffer, 2049).unwrap_err();
+    assert!(matches!(
+        refused.reason,
+        SubmitProblem::BadLength {
+            bytes: 2049,
+            len: 2048
+        }
+    ));
+    let refused = channel.submit(refused.buffer, 0).unwrap_err();
+    channel.submit(refused.buffer, 1536).unwrap();
+    let other = channel
+        .submit(bench.buffer(64, Direction::FromDevice), 64)
+        .unwrap_err();
+    assert!(matches!(
+        other.reason,
+        SubmitProblem::WrongDirection { channel: 0, .. }
+    ));
+}
+
+#[test]
+fn at_most_127_transfers_are_in_flight() {
+    let bench = Bench::new();
+    let mut channel = bench.channel(0, 1024, CompletionSignal::Interrupt);
+    for _ in 0..127 {
+        channel
+            .submit(bench.buffer(1, Direction::ToDevice), 1)
+            .unwrap();
+    }
+    let refused = channel
+        .submit(bench.buffer(1, Direction::ToDevice), 1)
+        .unwrap_err();
+    assert!(matches!(
+        refused.reason,
+        SubmitProblem::Full { in_flight: 127, .. }
+    ));
+}
+
+#[test]
+fn completion_by_memory_reads_no_register() {
+    let bench = Bench::new();
+    let mut channel = bench.channel(16, 8, CompletionSignal::Memory);
+    channel
+        .submit(bench.buffer(700, Direction::FromDevice), 700)
+        .unwrap();
+    assert_eq!(bench.device.descriptor(FROM_DEVICE, 1)[0], 188 << 8 | 0x2f);
+    assert!(channel.reap().unwrap().is_none());
+    let status = Iova(bench.device.list(FROM_DEVICE).0 + 16 + 12);
+    bench.device.gone.store(1, Ordering::Relaxed); // A register read would now say so.
+    bench
+        .device
+        .host()
+        .write(status, &Status::new(0, false).0.to_le_bytes())
+        .unwrap();
+    assert_eq!(channel.reap().unwrap().unwrap().bytes, 700);
+    bench.device.gone.store(0, Ordering::Relaxed);
+}
+
+#[test]
+fn a_counter_that_makes_no_sense_is_an_error_and_frees_nothing() {
+    let bench = Bench::new();
+    let mut channel = bench.channel(0, 16, CompletionSignal::Interrupt);
+    let buffer = bench.buffer(512, Direction::ToDevice);
+    let at = buffer.segments()[0].address;
+    channel.submit(buffer, 512).unwrap();
+    for nonsense in [2, 9, 0xffff] {
+        bench.device.set(TO_DEVICE + 4, nonsense);
+        assert!(
+            matches!(channel.reap(), Err(DmaError::OutOfStep { channel: 0, .. })),
+            "{nonsense}"
+        );
+    }
+    assert_eq!(channel.in_flight(), 1);
+    assert!(bench.is_mapped(at));
+}
+
+#[test]
+fn a_failed_descriptor_is_shown_with_the_registers() {
+    let bench = Bench::new();
+    let mut channel = bench.channel(0, 16, CompletionSignal::Interrupt);
+    channel
+        .submit(bench.buffer(2048, Direction::ToDevice), 2048)
+        .unwrap();
+    bench.device.finish(TO_DEVICE, 2);
+    bench
+        .device
+        .set(TO_DEVICE + 8, bench.device.get(TO_DEVICE + 8) | 0x04);
+    let error = channel.diagnose().unwrap_err();
+    let DmaError::Engine {
+        channel: 0,
+        host,
+        index: 2,
+        descriptor,
+        ..
+    } = error
+    else {
+        panic!("{error}")
+    };
+    assert_eq!((host.error.error(), descriptor.page_size()), (4, 512));
+}
+
+#[test]
+fn a_channel_that_the_peer_closed_takes_nothing_more_once_distrusted() {
+    let bench = Bench::new();
+    let mut channel = bench.channel(0, 16, CompletionSignal::Interrupt);
+    channel
+        .submit(bench.buffer(64, Direction::ToDevice), 64)
+        .unwrap();
+    bench
+        .device
+        .set(TO_DEVICE, bench.device.get(TO_DEVICE) & !1);
+    assert!(matches!(
+        channel.diagnose(),
+        Err(DmaError::Closed { channel: 0, .. })
+    ));
+    channel.distrust();
+    let refused = channel
+        .submit(bench.buffer(64, Direction::ToDevice), 64)
+        .unwrap_err();
+    assert!(matches!(
+        refused.reason,
+        SubmitProblem::Dma(DmaError::Closed { .. })
+    ));
+    assert_eq!(bench.device.get(TO_DEVICE) & 1, 0, "a close was undone");
+}
+
+#[test]
+fn a_stop_gives_back_what_was_in_flight() {
+    let bench = Bench::new();
+    let mut channel = bench.channel(0, 16, CompletionSignal::Interrupt);
+    let ids: Vec<_> = (0..3)
+        .map(|_| {
+            channel
+                .submit(bench.buffer(512, Direction::ToDevice), 512)
+                .unwrap()
+        })
+        .collect();
+    let stopped = channel.stop().unwrap();
+    assert_eq!(stopped.iter().map(|one| one.id).collect::<Vec<_>>(), ids);
+    assert!(stopped.iter().all(|one| one.outcome == Outcome::Stopped));
+    assert_eq!(bench.device.get(TO_DEVICE) & 3, 0);
+    channel.start().unwrap();
+    channel
+        .submit(bench.buffer(512, Direction::ToDevice), 512)
+        .unwrap();
+}
+
+#[test]
+fn memory_of_a_channel_that_does_not_go_idle_stays_mapped() {
+    let bench = Bench::new();
+    let mut channel = bench.channel(0, 16, CompletionSignal::Interrupt);
+    let buffer = bench.buffer(512, Direction::ToDevice);
+    let at = buffer.segments()[0].address;
+    channel.submit(buffer, 512).unwrap();
+    bench.device.set(TO_DEVICE + 4, 1 << 16); // Fetched one, processed none.
+    let list = bench.device.list(TO_DEVICE);
+    assert!(channel.stop().is_err());
+    drop(channel);
+    assert!(bench.is_mapped(at) && bench.is_mapped(list));
+}
+
+#[test]
+fn memory_of_a_device_that_is_gone_stays_mapped_and_nothing_panics() {
+    let bench = Bench::new();
+    let mut channel = bench.channel(0, 16, CompletionSignal::Interrupt);
+    let buffer = bench.buffer(512, Direction::ToDevice);
+    let at = buffer.segments()[0].address;
+    channel.submit(buffer, 512).unwrap();
+    bench.device.gone.store(1, Ordering::Relaxed);
+    assert!(channel.reap().is_err());
+    drop(channel);
+    assert!(bench.is_mapped(at));
+}
+
+#[test]
+fn a_dropped_channel_is_stopped_and_its_memory_unmapped() {
+    let bench = Bench::new();
+    let mut channel = bench.channel(0, 16, CompletionSignal::Interrupt);
+    let buffer = bench.buffer(512, Direction::ToDevice);
+    let at = buffer.segments()[0].address;
+    channel.submit(buffer, 512).unwrap();
+    drop(channel);
+    assert_eq!(bench.device.get(TO_DEVICE) & 3, 0);
+    assert!(!bench.is_mapped(at));
+}
