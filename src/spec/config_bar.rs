@@ -35,8 +35,9 @@ register! {
 
     /// Causes pending. Write the bits that were read to acknowledge them.
     ///
-    /// Which of the eight bits of a channel group belongs to which channel is unknown; the group is
-    /// tested as a whole. Source: vendor hailort-drivers v5.3.0, `common/pcie_common.c`.
+    /// Channel n sets bit n / 4 of its group; the group is tested as a whole all the same.
+    ///
+    /// Source: vendor hailort-drivers v5.3.0 and v4.20.0, `common/pcie_common.c`.
     #[doc(alias = "BCS_ISTATUS_HOST")]
     pub InterruptStatus = "INTERRUPT_STATUS" @ Config + 0x18c Write1ToClear {
         /// Software interrupts of the firmware, see [`super::control`].
