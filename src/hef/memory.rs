@@ -202,7 +202,7 @@ struct Item {
 
 /// Places buffers in one memory, so that those in use at the same time do not overlap.
 fn place(mut items: Vec<Item>) -> (u64, Vec<PlacedBuffer>) {
-    items.sort_by(|a, b| b.transfer.cmp(&a.transfer));
+    items.sort_by_key(|item| std::cmp::Reverse(item.transfer));
     let mut placed: Vec<(Item, u64)> = Vec::with_capacity(items.len());
     for item in items {
         let size = item.plan.bytes();

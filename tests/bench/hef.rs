@@ -2,12 +2,6 @@
 //!
 //! `cargo bench --bench hef`. The last lines give the ratio, measured in turns so that both sides see the same machine.
 
-#![expect(
-    clippy::print_stdout,
-    missing_docs,
-    reason = "a bench tells its figures"
-)]
-
 #[path = "../support/hef/mod.rs"]
 mod support;
 

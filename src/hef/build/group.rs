@@ -192,8 +192,11 @@ fn variants<'a>(
     Ok(out.into_values().collect())
 }
 
+/// Takes the content of a variant and its layout.
+type Add<'f, 'a> = &'f mut dyn FnMut(Core<'a>, Option<u32>, &At<'_>) -> Build<()>;
+
 fn add_partial<'a>(
-    add: &mut dyn FnMut(Core<'a>, Option<u32>, &At<'_>) -> Build<()>,
+    add: Add<'_, 'a>,
     core: Option<Core<'a>>,
     bitmap: u32,
     at: &At<'_>,

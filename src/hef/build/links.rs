@@ -20,15 +20,12 @@ pub(crate) fn ddr_pairs(layers: &[EdgeLayer], at: &At<'_>) -> Build<()> {
     for (i, layer) in layers.iter().enumerate() {
         match (layer.connection, layer.direction, plain_layer(layer)) {
             (Connection::Ddr { .. }, Direction::DeviceToHost, _) => outputs += 1,
-            (Connection::Ddr { .. }, Direction::HostToDevice, Some(plain)) => {
-                if inputs.insert(plain.stream_index, plain).is_some() {
-                    let at = at.nth(2, i).named("layer", &plain.name);
-                    return Err(at.bad(
-                        "stream index of a DDR input",
-                        "one of its own",
-                        plain.stream_index,
-                    ));
-                }
+            (Connection::Ddr { .. }, Direction::HostToDevice, Some(plain))
+                if inputs.insert(plain.stream_index, plain).is_some() =>
+            {
+                let at = at.nth(2, i).named("layer", &plain.name);
+                let what = "stream index of a DDR input";
+                return Err(at.bad(what, "one of its own", plain.stream_index));
             }
             _ => {}
         }

@@ -3,7 +3,11 @@
 //! It shares no code with the parser, only the types of the model: field numbers are written down here a second time,
 //! from the format specification, so that a wrong number in the schema does not cancel out.
 
-#![allow(dead_code, reason = "every test binary uses a part of it")]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "every test binary uses a part of it, and a test may fail"
+)]
 
 pub(crate) mod container;
 pub(crate) mod flow;
