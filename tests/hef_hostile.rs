@@ -2,6 +2,8 @@
 //!
 //! Memory is measured by the kernel: the tool runs with an address space limit that hardly exceeds what is promised.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be had fails the test")]
+
 #[path = "support/hef/mod.rs"]
 mod support;
 

@@ -1,5 +1,7 @@
 //! Properties over random files: what is written is what is parsed, and no damage leads to a panic.
 
+#![expect(clippy::unwrap_used, reason = "what cannot be had fails the test")]
+
 #[path = "support/hef/mod.rs"]
 mod support;
 
