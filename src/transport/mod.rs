@@ -77,7 +77,7 @@ pub enum TransportError {
         errno: nix::errno::Errno,
     },
     /// An operation took too long.
-    #[error("no answer to {action} in {waited:?}")]
+    #[error("no answer to {action} in {:.1} s", .waited.as_secs_f64())]
     TimedOut {
         /// What was asked.
         action: String,
