@@ -468,4 +468,30 @@ mod tests {
         assert!(is_vfio("vfio-pci") && is_vfio("mlx5-vfio-pci") && is_vfio("nvgrace_gpu_vfio_pci"));
         assert!(!is_vfio("hailo1x_pci"));
     }
+
+    #[test]
+    fn a_node_that_is_not_there_is_an_obstacle_with_its_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::new(dir.path());
+        let node = Path::new("/dev/vfio/15");
+        let missing = check_node(&root, node).unwrap_err();
+        let text = "bound to vfio-pci, but /dev/vfio/15 is missing";
+        assert_eq!(missing.to_string(), text);
+        fs::create_dir_all(dir.path().join("dev/vfio")).unwrap();
+        fs::write(root.path(node), "").unwrap();
+        assert_eq!(check_node(&root, node), Ok(()));
+    }
+
+    #[test]
+    fn a_refused_node_shows_whose_it_is_and_what_helps() {
+        let refused = Obstacle::NotPermitted {
+            node: "/dev/vfio/15".into(),
+            uid: 0,
+            gid: 106,
+            mode: 0o600,
+        };
+        let text = "no permission for /dev/vfio/15 (owner 0, group 106, mode 0600)";
+        assert_eq!(refused.to_string(), text);
+        assert!(refused.hint().contains("udev rule"));
+    }
 }
