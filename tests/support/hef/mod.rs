@@ -11,6 +11,7 @@
 
 pub(crate) mod container;
 pub(crate) mod flow;
+pub(crate) mod maker;
 pub(crate) mod model;
 pub(crate) mod random;
 pub(crate) mod steps;

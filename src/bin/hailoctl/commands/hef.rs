@@ -3,6 +3,7 @@
 mod extract;
 mod human;
 mod json;
+mod table;
 mod tree;
 
 use std::io::IsTerminal as _;
@@ -145,7 +146,7 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
         }
         output.text(&text)?;
     } else {
-        output.text(&human::table(&entries, &devices, args.verify))?;
+        output.text(&table::table(&entries, &devices, args.verify))?;
         if args.contexts {
             for entry in &entries {
                 if let Ok(hef) = &entry.hef {

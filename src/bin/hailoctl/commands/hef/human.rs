@@ -1,14 +1,14 @@
-//! Pages and tables for people.
+//! All about one file, for people.
 
 use std::path::Path;
 
 use hailo_vfio::hef::{
-    DeviceArch, Direction, Hef, LayerQuantization, MemoryEstimate, NetworkGroup, PhysicalStream,
-    VirtualStream, report,
+    Direction, Hef, LayerQuantization, MemoryEstimate, NetworkGroup, PhysicalStream, VirtualStream,
+    report,
 };
 
 use super::{Entry, Verdict};
-use crate::output::{BAD, BOLD, CARE, DIM, GOOD, Table, bytes, labelled};
+use crate::output::{BAD, BOLD, CARE, GOOD, Table, bytes, labelled};
 
 /// Heading of a file.
 pub(super) fn title(path: &Path) -> String {
@@ -113,7 +113,7 @@ fn compiler(hef: &Hef) -> String {
     }
 }
 
-fn version(hef: &Hef) -> Option<String> {
+pub(super) fn version(hef: &Hef) -> Option<String> {
     hef.compiler()
         .map(|v| format!("{}.{}.{}", v.major, v.minor, v.revision))
 }
@@ -383,100 +383,6 @@ fn resources(hef: &Hef) -> String {
         ]);
     }
     format!("\n{table}")
-}
-
-/// Several files, a line each, and under it what is wrong with some.
-pub(super) fn table(entries: &[Entry], devices: &[DeviceArch], verify: bool) -> String {
-    let mut headings = vec!["FILE".to_owned(), "KIND".to_owned(), "FOR".to_owned()];
-    headings.extend(devices.iter().map(|device| format!("ON {device}")));
-    headings.extend(["GROUPS", "CONTEXTS", "IN", "OUT", "SIZE", "COMPILER"].map(str::to_owned));
-    if verify {
-        headings.push("CHECKSUMS".to_owned());
-    }
-    let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
-    let mut table = Table::new(&headings);
-    let mut details = String::new();
-    for entry in entries {
-        let name = plain(&entry.path.display().to_string());
-        let mut tell = |error: &hailo_vfio::hef::HefError| {
-            details += &format!("{BAD}{name}{BAD:#}: {}\n", plain(&error.to_string()));
-            if let Some(hint) = error.hint() {
-                details += &format!("  {DIM}next{DIM:#} {hint}\n");
-            }
-        };
-        match &entry.hef {
-            Ok(hef) => {
-                table.row(table_row(entry, hef, &name, devices, verify));
-                entry
-                    .checks
-                    .iter()
-                    .filter_map(|(_, result)| result.as_ref().err())
-                    .for_each(&mut tell);
-            }
-            Err(error) => {
-                table.row([name.clone(), "broken".to_owned()]);
-                tell(error);
-            }
-        }
-    }
-    if details.is_empty() {
-        table.to_string()
-    } else {
-        format!("{table}\n{details}")
-    }
-}
-
-fn table_row(
-    entry: &Entry,
-    hef: &Hef,
-    name: &str,
-    devices: &[DeviceArch],
-    verify: bool,
-) -> Vec<String> {
-    let of = |direction| {
-        hef.groups()
-            .iter()
-            .map(|g| g.virtual_streams_of(direction).count())
-            .sum::<usize>()
-            .to_string()
-    };
-    let contexts: usize = hef
-        .groups()
-        .iter()
-        .map(|group| group.core_op().contexts.len())
-        .sum();
-    let kind = match hef.kind() {
-        hailo_vfio::hef::ModelKind::Network => "network",
-        hailo_vfio::hef::ModelKind::Llm => "LLM",
-        hailo_vfio::hef::ModelKind::Vlm => "VLM",
-        hailo_vfio::hef::ModelKind::SpeechToText => "speech",
-        _ => "generative",
-    };
-    let mut row = vec![name.to_owned(), kind.to_owned(), report::compatible(hef)];
-    let verdicts = entry.verdicts(devices);
-    row.extend(verdicts.iter().map(|v| {
-        if v.result.is_ok() {
-            "runs".to_owned()
-        } else {
-            "no".to_owned()
-        }
-    }));
-    row.extend([
-        hef.groups().len().to_string(),
-        contexts.to_string(),
-        of(Direction::HostToDevice),
-        of(Direction::DeviceToHost),
-        bytes(hef.container().file_bytes),
-        version(hef).unwrap_or_default(),
-    ]);
-    if verify {
-        row.push(if entry.is_good() {
-            "ok".to_owned()
-        } else {
-            "bad".to_owned()
-        });
-    }
-    row
 }
 
 /// Date and time of seconds since 1970, in UTC.
