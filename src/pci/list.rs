@@ -187,7 +187,7 @@ fn group(directory: &Path) -> Option<Group> {
     })
 }
 
-fn link(directory: &Path, power_state: Option<&str>) -> Link {
+pub(crate) fn link(directory: &Path, power_state: Option<&str>) -> Link {
     let speed = |name: &str| parse_speed(&sysfs::text(&directory.join(name))?);
     let width = |name: &str| sysfs::number(&directory.join(name)).filter(|width| *width > 0);
     let most = Link {
@@ -215,7 +215,10 @@ fn parse_speed(text: &str) -> Option<f32> {
     (unit.starts_with("GT/s") && (1.0..=1000.0).contains(&speed)).then_some(speed)
 }
 
-fn as_text<S: Serializer>(value: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn as_text<S: Serializer>(
+    value: &impl fmt::Display,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 
@@ -227,7 +230,10 @@ fn hex4<S: Serializer>(id: &u16, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&format_args!("{id:04x}"))
 }
 
-fn hex4_option<S: Serializer>(id: &Option<u16>, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn hex4_option<S: Serializer>(
+    id: &Option<u16>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match id {
         Some(id) => hex4(id, serializer),
         None => serializer.serialize_none(),

@@ -5,9 +5,14 @@
 
 pub mod access;
 pub mod capability;
+pub mod config;
+pub mod link;
 pub mod list;
+pub mod platform;
 mod process;
+pub mod switches;
 pub mod sysfs;
+pub mod topology;
 
 pub use access::{Access, AccessPath, Obstacle};
 pub use list::{FunctionInfo, Group, Link, ListError, list};

@@ -12,6 +12,8 @@ pub const COMMAND: u16 = 0x04;
 pub const STATUS: u16 = 0x06;
 /// Revision, 8 bits; the class code is the three bytes above.
 pub const REVISION: u16 = 0x08;
+/// Header type, 8 bits; bits 6..0 are 1 for a bridge.
+pub const HEADER_TYPE: u16 = 0x0e;
 /// First base address register.
 pub const BAR0: u16 = 0x10;
 /// Subsystem vendor id, 16 bits.
@@ -62,7 +64,9 @@ pub mod power {
 
 /// Offsets and bits in the PCI Express capability.
 pub mod express {
-    /// Device capabilities, 32 bits.
+    /// Capabilities register, 16 bits; bits 7..4 are the kind of function, see [`kind`].
+    pub const FLAGS: u16 = 0x02;
+    /// Device capabilities, 32 bits; bits 2..0 are the largest payload as 128 << n bytes.
     pub const DEVICE_CAPABILITIES: u16 = 0x04;
     /// Device control, 16 bits.
     pub const DEVICE_CONTROL: u16 = 0x08;
@@ -72,12 +76,46 @@ pub mod express {
     pub const LINK_CONTROL: u16 = 0x10;
     /// Link status, 16 bits.
     pub const LINK_STATUS: u16 = 0x12;
+    /// Link control 2, 16 bits; bits 3..0 are the highest speed that the link may train to.
+    pub const LINK_CONTROL_2: u16 = 0x30;
+    /// Bit of [`LINK_STATUS`]: the link is being trained.
+    pub const LINK_TRAINING: u32 = 1 << 11;
     /// Bit of [`DEVICE_CAPABILITIES`]: function level reset is supported.
     pub const FLR_CAPABLE: u32 = 1 << 28;
     /// Bit of [`DEVICE_CONTROL`]: starts a function level reset; reads 0.
     pub const START_FLR: u32 = 1 << 15;
     /// Bits 1..0 of [`LINK_CONTROL`]: ASPM; bit 0 is L0s.
     pub const ASPM_L0S: u32 = 1 << 0;
+
+    /// Bit 1 of the same field: L1.
+    pub const ASPM_L1: u32 = 1 << 1;
+
+    /// Kinds of function, bits 7..4 of [`FLAGS`].
+    pub mod kind {
+        /// A device at the end of a path.
+        pub const ENDPOINT: u32 = 0;
+        /// A device at the end of a path, as older chips are.
+        pub const LEGACY_ENDPOINT: u32 = 1;
+        /// A port of the host.
+        pub const ROOT_PORT: u32 = 4;
+        /// The port of a switch towards the host.
+        pub const UPSTREAM: u32 = 5;
+        /// A port of a switch towards a device.
+        pub const DOWNSTREAM: u32 = 6;
+    }
+
+    /// Transfers per second and lane, in 10^9, of a speed code as link registers hold it.
+    #[must_use]
+    pub const fn speed_gts(code: u32) -> Option<f32> {
+        Some(match code {
+            1 => 2.5,
+            2 => 5.0,
+            3 => 8.0,
+            4 => 16.0,
+            5 => 32.0,
+            _ => return None,
+        })
+    }
 
     /// Bytes of the largest read request that [`DEVICE_CONTROL`] allows: 128 to 4096.
     #[must_use]

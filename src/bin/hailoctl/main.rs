@@ -2,6 +2,7 @@
 //! speak to its user is in `output`, everything that ends the process is in `exit`.
 
 mod args;
+mod cards;
 mod commands;
 mod exit;
 mod firmware;

@@ -5,6 +5,7 @@ mod fw_info;
 mod fw_load;
 mod hef;
 mod identify;
+mod link;
 mod regs;
 mod reset;
 mod scan;
@@ -20,6 +21,7 @@ use crate::output::Output;
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Scan(scan::Args),
+    Link(link::Args),
     FwInfo(fw_info::Args),
     FwLoad(fw_load::Args),
     Identify(identify::Args),
@@ -35,6 +37,7 @@ impl Command {
     pub(crate) fn run(&self, global: &Global, output: &mut Output) -> Result<Exit> {
         match self {
             Self::Scan(args) => scan::run(args, global, output),
+            Self::Link(args) => link::run(args, global, output),
             Self::FwInfo(args) => fw_info::run(args, output),
             Self::FwLoad(args) => fw_load::run(args, global, output),
             Self::Identify(args) => identify::run(args, global, output),
