@@ -11,6 +11,7 @@ pub mod boot;
 pub mod deadline;
 pub mod device;
 pub mod dma;
+pub mod doctor;
 pub mod error;
 pub mod hef;
 pub mod irq;

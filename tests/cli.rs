@@ -9,5 +9,6 @@ fn hailoctl_prints_what_its_pages_say() {
         .env("HAILOCTL_DEVICE", "")
         .env("HAILO_FIRMWARE_DIR", "/nowhere/firmware")
         .case("tests/cli/*.trycmd")
+        .case("tests/cli/machines/*.trycmd")
         .case("tests/cli/*.toml");
 }

@@ -24,6 +24,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "pci",
         &["spec::board", "spec::config_space", "spec::register"],
     ),
+    ("doctor", &["pci", "spec"]),
     ("transport", &["pci", "mem", "spec"]),
     ("dma", &["transport", "mem", "spec"]),
     ("irq", &["transport", "spec"]),

@@ -49,6 +49,15 @@ pub(crate) fn text(path: &Path) -> Option<String> {
     Some(text.trim().to_owned())
 }
 
+/// The text of a file that is no attribute: of any length up to 16 MiB, whatever its bytes.
+pub(crate) fn long_text(path: &Path) -> Option<String> {
+    const LONGEST: u64 = 16 << 20;
+    let mut bytes = Vec::new();
+    let file = File::open(path).ok()?;
+    file.take(LONGEST).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
 /// A decimal attribute.
 pub(crate) fn number<T: FromStr>(path: &Path) -> Option<T> {
     text(path)?.parse().ok()

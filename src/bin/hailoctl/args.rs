@@ -20,6 +20,8 @@ Exit codes:
   3    no such device
   4    not permitted
   5    the device timed out or is gone
+  10   doctor has warnings
+  11   doctor has errors
   130  interrupted
 
 Examples:

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::output::Output;
 
-/// Exit codes. Stable; 10 and 11 belong to `doctor`.
+/// Exit codes. Stable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
@@ -25,6 +25,10 @@ pub(crate) enum Exit {
     NotPermitted = 4,
     /// The device timed out or is gone.
     TimedOut = 5,
+    /// `doctor` has warnings.
+    Warnings = 10,
+    /// `doctor` has errors.
+    Errors = 11,
     /// The user interrupted.
     Interrupted = 130,
 }

@@ -67,7 +67,7 @@ struct ModelLoad {
 /// Shows the ways.
 pub(crate) fn run(_args: &Args, global: &Global, output: &mut Output) -> Result<Exit> {
     let root = global.root()?;
-    let found = cards::chosen(&root, global)?;
+    let found = cards::chosen(global)?;
     if found.is_empty() {
         return Err(cards::none());
     }

@@ -1,12 +1,14 @@
 //! The commands, one file each: its arguments and what it does.
 
 mod completions;
+mod doctor;
 mod fw_info;
 mod fw_load;
 mod hef;
 mod identify;
 mod link;
 mod regs;
+mod report;
 mod reset;
 mod scan;
 mod sim;
@@ -22,6 +24,8 @@ use crate::output::Output;
 pub(crate) enum Command {
     Scan(scan::Args),
     Link(link::Args),
+    Doctor(doctor::Args),
+    Report(report::Args),
     FwInfo(fw_info::Args),
     FwLoad(fw_load::Args),
     Identify(identify::Args),
@@ -38,6 +42,8 @@ impl Command {
         match self {
             Self::Scan(args) => scan::run(args, global, output),
             Self::Link(args) => link::run(args, global, output),
+            Self::Doctor(args) => doctor::run(args, global, output),
+            Self::Report(args) => report::run(args, global, output),
             Self::FwInfo(args) => fw_info::run(args, output),
             Self::FwLoad(args) => fw_load::run(args, global, output),
             Self::Identify(args) => identify::run(args, global, output),
