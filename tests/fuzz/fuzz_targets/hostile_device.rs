@@ -11,6 +11,7 @@ use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use hailo_vfio::Device;
 use hailo_vfio::addr::Iova;
@@ -261,6 +262,7 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let mut options = BootOptions::default();
+    options.timeout = Some(Duration::from_millis(100));
     options.force = flags & 8 != 0;
     options.retries = u32::from(flags >> 4 & 1);
     options.verify = if flags & 32 == 0 {
