@@ -33,6 +33,7 @@ const MACHINES: &[(&str, &str)] = &[
     ("no-card", "P-01"),
     ("no-iommu", "M-03"),
     ("no-pci", "P-01"),
+    ("not-bound", "P-06"),
     ("not-loaded", ""),
     ("others", "P-06"),
     ("pc-iommufd", ""),

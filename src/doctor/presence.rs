@@ -77,7 +77,7 @@ pub(super) const TABLE: &[Condition] = &[
         meaning: "The vendor's kernel driver holds the card, so hailoctl can't open it. With the vendor's software one program uses the card at a time: its errors 73 (device in use) and 74 (out of physical devices) mean this.",
         advice: &[
             "if you use the vendor's software: nothing to do",
-            "to use hailoctl: end the programs that use the card, then give it to vfio-pci, as root: echo {device} > /sys/bus/pci/devices/{device}/driver/unbind; echo vfio-pci > /sys/bus/pci/devices/{device}/driver_override; echo {device} > /sys/bus/pci/drivers_probe",
+            "to use hailoctl: end the programs that use the card, then: sudo hailoctl bind -d {device} (sudo hailoctl unbind -d {device} gives it back)",
         ],
         source: "reports of Hailo-8 owners; blakeblackshear/frigate issue 19504; roflcoopter/viseron pull 1120",
         detection: Detection::Doctor(kernel_driver),

@@ -4,6 +4,7 @@
 //! of another machine's sysfs can be looked at.
 
 pub mod access;
+pub mod bind;
 pub mod capability;
 pub mod config;
 pub mod link;

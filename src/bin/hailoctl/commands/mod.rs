@@ -1,5 +1,6 @@
 //! The commands, one file each: its arguments and what it does.
 
+mod bind;
 mod completions;
 mod doctor;
 mod fw_info;
@@ -12,6 +13,7 @@ mod report;
 mod reset;
 mod scan;
 mod sim;
+mod unbind;
 
 use clap::Subcommand;
 
@@ -26,6 +28,8 @@ pub(crate) enum Command {
     Link(link::Args),
     Doctor(doctor::Args),
     Report(report::Args),
+    Bind(bind::Args),
+    Unbind(unbind::Args),
     FwInfo(fw_info::Args),
     FwLoad(fw_load::Args),
     Identify(identify::Args),
@@ -44,6 +48,8 @@ impl Command {
             Self::Link(args) => link::run(args, global, output),
             Self::Doctor(args) => doctor::run(args, global, output),
             Self::Report(args) => report::run(args, global, output),
+            Self::Bind(args) => bind::run(args, global, output),
+            Self::Unbind(args) => unbind::run(args, global, output),
             Self::FwInfo(args) => fw_info::run(args, output),
             Self::FwLoad(args) => fw_load::run(args, global, output),
             Self::Identify(args) => identify::run(args, global, output),
