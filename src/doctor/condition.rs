@@ -143,7 +143,11 @@ impl Condition {
             } else {
                 self.severity
             },
-            title: self.title,
+            title: if seen.only_risk {
+                format!("could happen: {}", self.title)
+            } else {
+                self.title.to_owned()
+            },
             device: seen.device,
             seen: seen.what,
             evidence: seen.evidence,

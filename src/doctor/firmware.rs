@@ -76,8 +76,8 @@ pub(super) const TABLE: &[Condition] = &[
         title: "the card sleeps and does not wake up",
         meaning: "Unused cards are put to sleep (state D3hot). Some of these cards do not come back from it until their power was away.",
         advice: &[
-            "switch the computer off, take the power away for 30 seconds, and start it again",
-            "then keep the card awake: for hailoctl: echo 'options vfio-pci disable_idle_d3=1' | sudo tee /etc/modprobe.d/vfio-hailo.conf",
+            "if it does not answer: switch the computer off, take the power away for 30 seconds, and start it again",
+            "keep the card awake; for hailoctl: echo 'options vfio-pci disable_idle_d3=1' | sudo tee /etc/modprobe.d/vfio-hailo.conf",
             "for the vendor's driver: echo 'options hailo1x_pci no_power_mode=Y' | sudo tee /etc/modprobe.d/hailo-power.conf",
         ],
         source: "public Kali + Hailo-10H guide; reports of Hailo-8 and Hailo-10H owners",

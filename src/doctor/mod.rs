@@ -41,8 +41,8 @@ pub struct Finding {
     pub id: &'static str,
     /// How bad it is.
     pub severity: Severity,
-    /// What it is, in a few words.
-    pub title: &'static str,
+    /// What it is, in a few words; `could happen: …` where only the risk was seen.
+    pub title: String,
     /// The card, where it is one's.
     #[serde(serialize_with = "device_text")]
     pub device: Option<Bdf>,
