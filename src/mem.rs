@@ -214,6 +214,7 @@ impl HostMemory {
         }
     }
 
+    #[inline]
     fn check(&self, offset: usize, len: usize) -> Result<(), OutOfRange> {
         match offset.checked_add(len) {
             Some(end) if end <= self.len => Ok(()),
@@ -226,6 +227,7 @@ impl HostMemory {
     }
 
     /// The bytes at `offset` of the mapping, where `len` of them may be touched.
+    #[inline]
     fn writable(&self, offset: usize, len: usize) -> Result<NonNull<u8>, MemoryError> {
         self.check(offset, len)?;
         match &self.backing {
@@ -307,6 +309,7 @@ impl HostMemory {
     ///
     /// # Errors
     /// The range is outside, or no multiple of 16, or the memory is a file.
+    #[inline]
     pub fn fill16(
         &self,
         offset: usize,

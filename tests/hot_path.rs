@@ -52,7 +52,7 @@ impl Endpoint for Instant {
         if bar == Bar::Vdma {
             let index = usize::try_from(offset / 4).unwrap();
             self.vdma[index].store(value, Ordering::Relaxed);
-            if offset % 16 == 0 {
+            if offset.is_multiple_of(16) {
                 let available = value >> 16;
                 self.vdma[index + 1].store(available << 16 | available, Ordering::Relaxed);
             }

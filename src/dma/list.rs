@@ -90,6 +90,8 @@ impl DescriptorList {
     /// # Errors
     /// A segment that can't be cut into pages; the list's end in the middle where it does not wrap.
     pub fn program(&self, buffer: &Chunk<'_>, first: u32) -> Result<u32, DmaError> {
+        // A page is a power of two: shifts where a division a segment would cost more than its pages.
+        let (shift, page_mask) = (buffer.page.trailing_zeros(), to_usize(buffer.page) - 1);
         let mut index = first;
         let mut left = buffer.bytes;
         for segment in buffer.segments {
@@ -99,7 +101,7 @@ impl DescriptorList {
             }
             left -= bytes;
             // Only the end of the buffer may be shorter than a page.
-            let whole = left == 0 || bytes.is_multiple_of(to_usize(buffer.page));
+            let whole = left == 0 || bytes & page_mask == 0;
             if !whole || !segment.address.is_aligned_to(ADDRESS_ALIGNMENT) {
                 return Err(DmaError::BadSegment {
                     address: segment.address,
@@ -107,7 +109,7 @@ impl DescriptorList {
                     page: buffer.page,
                 });
             }
-            let pages = to_u32(bytes.div_ceil(to_usize(buffer.page)));
+            let pages = to_u32((bytes + page_mask) >> shift);
             let to_end = (self.len - index).min(pages);
             self.run(buffer, index, segment.address, to_end)?;
             index += to_end;
@@ -115,7 +117,7 @@ impl DescriptorList {
                 index = 0;
             }
             if to_end < pages {
-                let skipped = u64::from(to_end) * u64::from(buffer.page);
+                let skipped = u64::from(to_end) << shift;
                 self.run(
                     buffer,
                     index,
@@ -134,6 +136,7 @@ impl DescriptorList {
     }
 
     /// Writes `count` full pages one after the other.
+    #[inline]
     fn run(
         &self,
         buffer: &Chunk<'_>,
