@@ -143,10 +143,13 @@ impl Core {
 
     /// The layout in use, or what it would be if nothing tells otherwise.
     pub(super) fn layout(&self) -> Layout {
-        self.profile
-            .layout
-            .or(self.firmware.layout)
-            .unwrap_or(Layout::V5_1)
+        self.layout_with(&self.firmware)
+    }
+
+    /// The same for firmware that ran before.
+    pub(super) fn layout_with(&self, firmware: &Firmware) -> Layout {
+        let told = self.profile.layout.or(firmware.layout);
+        told.unwrap_or(Layout::V5_1)
     }
 
     /// The stage that comes next, in each layout that is still possible, with that layout.

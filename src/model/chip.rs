@@ -9,11 +9,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use super::boot::ChipState;
+use super::boot::{ChipState, Firmware};
 use super::core::Core;
 use super::counters::Counters;
 use super::engine::Engine;
 use super::fault::{Fault, FaultPlan};
+use super::memory::Memory;
 use super::profile::Profile;
 use super::received::{self, ReceivedFile};
 use super::timing::Timing;
@@ -207,16 +208,30 @@ impl Chip {
     /// chip's memory.
     #[must_use]
     pub fn received(&self) -> Vec<ReceivedFile> {
+        self.files(|core| Some((&core.firmware, &core.memory)))
+    }
+
+    /// The files of firmware that ran until it was reset, as a host that opens and closes the card
+    /// through VFIO does. None where another boot was begun since.
+    #[must_use]
+    pub fn received_before_reset(&self) -> Vec<ReceivedFile> {
+        self.files(|core| {
+            let ended = core.ended.as_ref();
+            let (firmware, memory) = ended.filter(|_| core.memory.received.total() == 0)?;
+            Some((firmware, memory))
+        })
+    }
+
+    fn files(&self, of: impl FnOnce(&Core) -> Option<(&Firmware, &Memory)>) -> Vec<ReceivedFile> {
         let (board, stages, sku, memory) = {
             let state = self.shared.lock();
             let core = &state.core;
-            let sku = core.firmware.sku.unwrap_or(Sku::Default);
-            (
-                core.board,
-                core.stages(core.layout()),
-                sku,
-                core.memory.clone(),
-            )
+            let Some((firmware, memory)) = of(core) else {
+                return Vec::new();
+            };
+            let layout = core.layout_with(firmware);
+            let sku = firmware.sku.unwrap_or(Sku::Default);
+            (core.board, core.stages(layout), sku, memory.clone())
         };
         received::files(board, stages, sku, &memory)
     }

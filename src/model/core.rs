@@ -41,6 +41,8 @@ pub(super) struct Core {
     pub(super) memory: Memory,
     pub(super) channels: Channels,
     pub(super) firmware: Firmware,
+    /// Firmware that ran until a reset, and what arrived of it.
+    pub(super) ended: Option<(Firmware, Memory)>,
     pub(super) pcie_config: u32,
     pub(super) host: Option<Arc<dyn Host>>,
     /// The card left the bus (a fault).
@@ -67,6 +69,7 @@ impl Core {
             memory: Memory::new()?,
             channels: Channels::new(),
             firmware: Firmware::default(),
+            ended: None,
             pcie_config: PCIE_CONFIG_AFTER_RESET,
             host: None,
             off_bus: false,
@@ -86,9 +89,15 @@ impl Core {
     pub(super) fn reset_chip(&mut self) {
         self.counters.interrupts_raised += self.bridge.raised;
         self.bridge = Bridge::new(self.config.read(0));
+        let firmware = std::mem::take(&mut self.firmware);
+        if firmware.is_running() {
+            self.ended = Some((firmware, self.memory.clone()));
+        } else if self.memory.received.total() > 0 {
+            // What the one before left in DRAM is overwritten, at least in part.
+            self.ended = None;
+        }
         self.memory.reset();
         self.channels.reset();
-        self.firmware = Firmware::default();
         self.pcie_config = PCIE_CONFIG_AFTER_RESET;
         self.upload_broken = false;
         self.enter_rom();

@@ -19,6 +19,8 @@ pub struct Counters {
     pub bytes_to_device: u64,
     /// Bytes of data that DMA gave to the host.
     pub bytes_from_device: u64,
+    /// Stray writes (a fault) that reached the host's memory, and those that the host refused.
+    pub stray_writes: [u64; 2],
     /// Interrupt causes that became pending.
     pub interrupts_raised: u64,
     /// Interrupt messages sent.

@@ -82,6 +82,10 @@ impl Engine {
         self.turn = job.channel + 1;
         self.run = Run::default();
         self.done = Done::default();
+        if let Some(address) = job.stray {
+            let refused = job.host.write(Iova(address), &[0xa5; 16]).is_err();
+            shared.change(|core| core.counters.stray_writes[usize::from(refused)] += 1);
+        }
         let outcome = self.move_pages(shared, job);
         self.tell(shared, job, [false; 2]);
         if let Err((refusal, index)) = outcome {

@@ -34,6 +34,8 @@ pub enum Fault {
     DescriptorError(u32),
     /// The channel moves nothing.
     StuckChannel(u32),
+    /// The engine writes to a bus address that nobody gave it.
+    StrayDma(u64),
     /// QUERY_DRIVER_INFO reports this.
     WrongVersion(Version),
     /// A mailbox request is never answered.
@@ -80,6 +82,7 @@ impl Fault {
             "all-ones-after" => Self::AllOnesAfter(number(value)?),
             "descriptor-error" => Self::DescriptorError(number(value)?),
             "stuck-channel" => Self::StuckChannel(number(value)?),
+            "stray-dma" => Self::StrayDma(number(value)?),
             "wrong-version" if value.is_none() => Self::WrongVersion(WRONG_VERSION),
             "wrong-version" => Self::WrongVersion(number(value)?),
             "sku" => Self::Sku(parse_sku(value?)?),
@@ -106,6 +109,7 @@ impl fmt::Display for Fault {
             Self::AllOnesAfter(accesses) => write!(f, "all-ones-after={accesses}"),
             Self::DescriptorError(index) => write!(f, "descriptor-error={index}"),
             Self::StuckChannel(channel) => write!(f, "stuck-channel={channel}"),
+            Self::StrayDma(address) => write!(f, "stray-dma={address}"),
             Self::WrongVersion(version) => write!(f, "wrong-version={version}"),
             Self::NoResponse => f.write_str("no-response"),
             Self::Sku(sku) => write!(f, "sku={sku}"),
@@ -138,6 +142,7 @@ struct Planned {
 /// | `all-ones-after=N` | after N BAR accesses the card is off the bus: everything reads all ones, until the slot is reset or a host attaches |
 /// | `descriptor-error=K` | the descriptor with index K fails, in the first channel that comes to it |
 /// | `stuck-channel=C` | channel C moves nothing, until the next reset |
+/// | `stray-dma=ADDRESS` | before a batch of descriptors the engine writes 16 bytes to this bus address, as mad firmware might |
 /// | `wrong-version[=V]` | QUERY_DRIVER_INFO reports V (9.9.9) |
 /// | `no-response` | a mailbox request is never answered |
 /// | `sku=N` | the board says that it is SKU N (`default` or 0..63) |
@@ -195,7 +200,7 @@ impl FaultPlan {
 #[error(
     "not a fault: {0:?} (expected NAME[=VALUE][:once|:always|:COUNT] with NAME one of stall-stage, \
      fail-stage, reset-at-stage, fail-after, lose-irq, spurious-irq, irq-storm, all-ones-after, \
-     descriptor-error, stuck-channel, wrong-version, no-response, sku, slow)"
+     descriptor-error, stuck-channel, stray-dma, wrong-version, no-response, sku, slow)"
 )]
 pub struct FaultError(pub String);
 
@@ -267,7 +272,7 @@ mod tests {
             "stall-stage=2",
             "fail-stage=1:3,reset-at-stage=3:always",
             "fail-after=1000,lose-irq,spurious-irq,irq-storm=50",
-            "all-ones-after=100,descriptor-error=7,stuck-channel=1",
+            "all-ones-after=100,descriptor-error=7,stuck-channel=1,stray-dma=36864",
             "wrong-version=9.9.9,no-response:always,sku=5,sku=default:once,slow=250",
         ] {
             assert_eq!(text.parse::<FaultPlan>().unwrap().to_string(), text);

@@ -32,6 +32,8 @@ pub(super) struct Job {
     pub(super) dram: Arc<Dram>,
     /// The descriptor that fails (a fault).
     pub(super) bad: Option<u32>,
+    /// Where the engine writes before it does its work (a fault).
+    pub(super) stray: Option<u64>,
     /// The fault that ends uploads: its limit, and the bytes that may still arrive.
     pub(super) room: Option<(u64, u64)>,
     pub(super) dram_ready: bool,
@@ -58,6 +60,10 @@ impl Core {
             Fault::DescriptorError(index) => Some(*index),
             _ => None,
         });
+        let stray = self.faults.fire(|fault| match fault {
+            Fault::StrayDma(address) => Some(*address),
+            _ => None,
+        });
         let room = self.faults.look(|fault| match fault {
             Fault::FailAfter(bytes) => Some(*bytes),
             _ => None,
@@ -71,6 +77,7 @@ impl Core {
             host,
             dram: self.memory.dram().clone(),
             bad,
+            stray,
             room: if self.upload_broken {
                 Some((0, 0))
             } else {

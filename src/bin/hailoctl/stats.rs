@@ -20,6 +20,9 @@ pub(crate) struct Stats {
     idle: bool,
     counters: Counters,
     received: Vec<ReceivedFile>,
+    /// What had arrived of firmware that a reset has ended since.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    received_before_reset: Vec<ReceivedFile>,
     complaints: Vec<String>,
 }
 
@@ -32,6 +35,7 @@ impl Stats {
             idle,
             counters: chip.counters(),
             received: chip.received(),
+            received_before_reset: chip.received_before_reset(),
             complaints: chip.complaints(),
         }
     }
@@ -85,9 +89,13 @@ impl Stats {
             " (and is still at work)"
         };
         let mut text = format!("{BOLD}the chip saw{BOLD:#}{busy}\n{}", labelled(&facts));
-        if !self.received.is_empty() {
-            let mut table = Table::new(&["RECEIVED", "ADDRESS", "BYTES", "SHA-256"]);
-            for file in &self.received {
+        let files = [
+            ("RECEIVED", &self.received),
+            ("BEFORE THE RESET", &self.received_before_reset),
+        ];
+        for (title, files) in files.into_iter().filter(|(_, files)| !files.is_empty()) {
+            let mut table = Table::new(&[title, "ADDRESS", "BYTES", "SHA-256"]);
+            for file in files {
                 table.row([
                     file.name.clone(),
                     format!("{:#x}", file.address),

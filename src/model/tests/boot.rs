@@ -185,9 +185,12 @@ fn a_running_card_is_reset_and_boots_again() {
     assert_eq!(bench.chip.state(), ChipState::Rom);
     boot_5_1(&mut bench, &images_5_1(5000));
     assert_eq!(bench.query(), driver_info([5, 2, 0]));
+    let received = bench.chip.received();
     bench.reset();
     assert_eq!(bench.chip.received(), []);
+    assert_eq!(bench.chip.received_before_reset(), received);
     boot_5_1(&mut bench, &images_5_1(70_000));
+    assert_eq!(bench.chip.received_before_reset(), []);
     assert_eq!(bench.query(), driver_info([5, 2, 0]));
     bench.assert_no_complaints();
 }

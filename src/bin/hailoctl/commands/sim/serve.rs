@@ -26,7 +26,8 @@ Profiles: NAME[,KEY=VALUE...]
 
 Faults: NAME[=VALUE][:TIMES], TIMES being once, always or a number
   stall-stage=N fail-stage=N reset-at-stage=N fail-after=BYTES lose-irq spurious-irq irq-storm[=N]
-  all-ones-after=N descriptor-error=K stuck-channel=C wrong-version[=V] no-response sku=N slow=MS
+  all-ones-after=N descriptor-error=K stuck-channel=C stray-dma=ADDRESS wrong-version[=V]
+  no-response sku=N slow=MS
 
 Examples:
   hailoctl sim --socket /tmp/chip.sock --stats
