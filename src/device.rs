@@ -1,6 +1,7 @@
 //! What embedders use: open a device, boot it, ask it who it is, reset it.
 
 mod open;
+mod pci;
 mod report;
 mod target;
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Link, Target, read_link, report};
+use super::{Link, Target, pci, read_link, report};
 use crate::error::{Error, ErrorKind};
-use crate::pci::capability;
+use crate::pci::{Root, capability};
 use crate::spec::config_space::{capability as id, express, power};
 use crate::transport::bars::Bars;
 use crate::transport::vfio_user::{Options, VfioUserTransport};
@@ -14,6 +14,8 @@ use crate::transport::{Result, Transport, TransportError, Width};
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct OpenOptions {
+    /// Where the kernel's view of cards is: `/`, or a copy of it for tests.
+    pub root: Root,
     /// Wraps the transport before it is used: access traces, recordings.
     pub wrap: Option<Wrap>,
 }
@@ -24,6 +26,7 @@ pub type Wrap = Arc<dyn Fn(Arc<dyn Transport>) -> Arc<dyn Transport> + Send + Sy
 impl std::fmt::Debug for OpenOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OpenOptions")
+            .field("root", &self.root)
             .field("wrap", &self.wrap.is_some())
             .finish()
     }
@@ -35,26 +38,20 @@ pub(super) fn connect(
     target: &Target,
     options: &OpenOptions,
 ) -> std::result::Result<Arc<dyn Transport>, Error> {
-    let unsupported = |action: &str, hint: &str| {
-        Err(Error::new(ErrorKind::Unsupported, target.to_string(), action).with_hint(hint))
-    };
     let transport: Arc<dyn Transport> = match target {
         Target::VfioUser(path) => {
             let failed = |error: TransportError| report::connect(&target.to_string(), error);
             Arc::new(VfioUserTransport::connect(path, Options::default()).map_err(failed)?)
         }
         Target::Sim(_) => {
-            return unsupported(
-                "the software chip is not opened by name here",
-                "give Device::new a LocalTransport over a model::Chip",
+            let action = "the software chip is not opened by name here";
+            return Err(
+                Error::new(ErrorKind::Unsupported, target.to_string(), action)
+                    .with_hint("give Device::new a LocalTransport over a model::Chip"),
             );
         }
-        Target::Pci(_) | Target::Index(_) => {
-            return unsupported(
-                "cards can't be opened yet: the kernel back ends (VFIO, sysfs) are not built",
-                "use the software chip with -d sim, or a device behind vfio-user:PATH",
-            );
-        }
+        Target::Pci(address) => Arc::new(pci::open(*address, options)?),
+        Target::Index(index) => Arc::new(pci::open_nth(*index, options)?),
     };
     Ok(match &options.wrap {
         Some(wrap) => wrap(transport),

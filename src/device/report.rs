@@ -15,6 +15,8 @@ use crate::transport::{Transport, TransportError};
 const GONE: &str =
     "the link is down or the device stopped: reseat or power-cycle it, then hailoctl scan";
 
+const LOCK_LIMIT: &str = "raise the limit: LimitMEMLOCK=infinity for a systemd service, memlock in /etc/security/limits.d for a login";
+
 /// A connection that was not made.
 pub(super) fn connect(name: &str, error: TransportError) -> Error {
     let hint = "start the server first: hailoctl sim --socket PATH";
@@ -64,7 +66,8 @@ fn of_transport(name: &str, action: String, error: TransportError) -> Error {
         TransportError::Gone { .. } | TransportError::Closed(_) => ErrorKind::Gone,
         TransportError::TimedOut { .. } => ErrorKind::TimedOut,
         TransportError::Protocol(_) => ErrorKind::Protocol,
-        TransportError::Refused {
+        TransportError::LockLimit { .. }
+        | TransportError::Refused {
             errno: nix::errno::Errno::EACCES | nix::errno::Errno::EPERM,
             ..
         } => ErrorKind::NotPermitted,
@@ -75,6 +78,7 @@ fn of_transport(name: &str, action: String, error: TransportError) -> Error {
         TransportError::Unsupported { .. } => ErrorKind::Unsupported,
         _ => ErrorKind::Io,
     };
+    let locked = matches!(error, TransportError::LockLimit { .. });
     let shown = Error::new(kind, name, action);
     let shown = match &error {
         TransportError::Gone {
@@ -95,6 +99,7 @@ fn of_transport(name: &str, action: String, error: TransportError) -> Error {
         ErrorKind::Protocol => {
             Some("the peer does not speak vfio-user as this program does; check both versions")
         }
+        ErrorKind::NotPermitted if locked => Some(LOCK_LIMIT),
         _ => None,
     };
     hint.into_iter().fold(shown, Error::with_hint)

@@ -4,14 +4,12 @@
 //! `drivers/pci/pci-sysfs.c` (lockdown).
 
 use std::fmt;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{AccessFlags, eaccess};
 use serde::{Serialize, Serializer};
 
 use super::list::{DEVICES, Group};
+use super::nodes::nodes;
 use super::process::Holders;
 use super::sysfs::{self, Root};
 use crate::addr::Bdf;
@@ -306,7 +304,7 @@ pub(crate) fn examine(
 }
 
 /// `vfio-pci`, or a variant of it for one kind of device.
-fn is_vfio(driver: &str) -> bool {
+pub(crate) fn is_vfio(driver: &str) -> bool {
     driver == "vfio-pci" || driver.ends_with("-vfio-pci") || driver.ends_with("_vfio_pci")
 }
 
@@ -331,7 +329,9 @@ fn vfio_in_kernel(root: &Root, group: Option<Group>) -> Vec<Obstacle> {
     if root.exists("sys/bus/pci/drivers/vfio-pci") {
         let no_iommu_mode = "sys/module/vfio/parameters/enable_unsafe_noiommu_mode";
         let allowed = sysfs::text(&root.path(no_iommu_mode)).is_some_and(|value| value == "Y");
-        return (group.is_none() && !allowed)
+        // On some platforms (arm64) a function gets its group only when a driver is to be bound.
+        let iommus = sysfs::names(&root.path("sys/class/iommu"));
+        return (group.is_none() && iommus.is_empty() && !allowed)
             .then_some(Obstacle::NoIommu)
             .into_iter()
             .collect();
@@ -389,66 +389,6 @@ fn group_not_viable(root: &Root, group: Group, address: Bdf) -> Option<Obstacle>
     })
 }
 
-/// One interface: the node of the function, and a node that goes with it.
-struct Way {
-    path: AccessPath,
-    node: PathBuf,
-    companion: &'static str,
-}
-
-impl Way {
-    fn check(self, root: &Root) -> Result<(AccessPath, PathBuf), Obstacle> {
-        for node in [self.node.as_path(), Path::new(self.companion)] {
-            check_node(root, node)?;
-        }
-        Ok((self.path, self.node))
-    }
-}
-
-/// The interfaces that a function bound to VFIO has, best first.
-fn nodes(root: &Root, directory: &Path, group: Option<Group>) -> Vec<Way> {
-    let devices = sysfs::names(&directory.join("vfio-dev"));
-    let device = devices.first().map(|name| Way {
-        path: AccessPath::VfioDevice,
-        node: Path::new("/dev/vfio/devices").join(name),
-        companion: "/dev/iommu",
-    });
-    // Without the interface in this kernel there is no node: then the group is the way.
-    let device = device.filter(|way| root.exists(&way.node) && root.exists(way.companion));
-    let group = group.map(|group| Way {
-        path: if group.confined {
-            AccessPath::VfioGroup
-        } else {
-            AccessPath::VfioNoIommu
-        },
-        node: PathBuf::from(if group.confined {
-            format!("/dev/vfio/{}", group.number)
-        } else {
-            format!("/dev/vfio/noiommu-{}", group.number)
-        }),
-        companion: "/dev/vfio/vfio",
-    });
-    device.into_iter().chain(group).collect()
-}
-
-fn check_node(root: &Root, node: &Path) -> Result<(), Obstacle> {
-    let place = root.path(node);
-    let Ok(metadata) = fs::metadata(&place) else {
-        return Err(Obstacle::NoNode {
-            node: node.to_owned(),
-        });
-    };
-    if eaccess(&place, AccessFlags::R_OK | AccessFlags::W_OK).is_ok() {
-        return Ok(());
-    }
-    Err(Obstacle::NotPermitted {
-        node: node.to_owned(),
-        uid: metadata.uid(),
-        gid: metadata.gid(),
-        mode: metadata.mode() & 0o7777,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -467,19 +407,6 @@ mod tests {
     fn variants_of_vfio_are_vfio() {
         assert!(is_vfio("vfio-pci") && is_vfio("mlx5-vfio-pci") && is_vfio("nvgrace_gpu_vfio_pci"));
         assert!(!is_vfio("hailo1x_pci"));
-    }
-
-    #[test]
-    fn a_node_that_is_not_there_is_an_obstacle_with_its_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let root = Root::new(dir.path());
-        let node = Path::new("/dev/vfio/15");
-        let missing = check_node(&root, node).unwrap_err();
-        let text = "bound to vfio-pci, but /dev/vfio/15 is missing";
-        assert_eq!(missing.to_string(), text);
-        fs::create_dir_all(dir.path().join("dev/vfio")).unwrap();
-        fs::write(root.path(node), "").unwrap();
-        assert_eq!(check_node(&root, node), Ok(()));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod capability;
 pub mod config;
 pub mod link;
 pub mod list;
+pub(crate) mod nodes;
 pub mod platform;
 mod process;
 pub mod switches;

@@ -9,6 +9,7 @@ pub mod descriptor;
 pub mod firmware;
 pub mod register;
 pub mod vdma_bar;
+pub mod vfio;
 pub mod vfio_user;
 
 use register::{Bar, RegisterInfo};

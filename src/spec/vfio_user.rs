@@ -143,6 +143,7 @@ macro_rules! structures {
         const _: () = assert!(size_of::<$name>() == $size);
     )*};
 }
+pub(super) use structures;
 
 structures! {
     /// What every message begins with.

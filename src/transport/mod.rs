@@ -23,6 +23,7 @@ pub mod iova;
 pub mod local;
 mod mapped;
 pub mod trace;
+pub mod vfio;
 pub mod vfio_user;
 
 use std::fmt;
@@ -75,6 +76,18 @@ pub enum TransportError {
         action: String,
         /// The error it gave.
         errno: nix::errno::Errno,
+    },
+    /// More memory would be locked for the device than this process may lock.
+    #[error(
+        "{len} more bytes can't be locked for the device: {mapped} are, and the limit is {limit}"
+    )]
+    LockLimit {
+        /// Bytes asked for.
+        len: u64,
+        /// Bytes mapped already.
+        mapped: u64,
+        /// The limit (`RLIMIT_MEMLOCK`) in bytes.
+        limit: u64,
     },
     /// An operation took too long.
     #[error("no answer to {action} in {:.1} s", .waited.as_secs_f64())]

@@ -135,6 +135,7 @@ pub(crate) fn open(global: &Global) -> Result<Opened> {
     let token = cancel.clone();
     Signals::take()?.on_first(move || token.cancel())?;
     let mut options = OpenOptions::default();
+    options.root = global.root()?;
     if global.verbose >= 3 {
         options.wrap = Some(Arc::new(|inner| Arc::new(Tracer::new(inner))));
     }

@@ -1,0 +1,204 @@
+//! Opening a card by its address: what stands in the way, told for the person at the shell.
+
+use super::OpenOptions;
+use crate::addr::Bdf;
+use crate::error::{Error, ErrorKind};
+use crate::pci::access::is_vfio;
+use crate::pci::{Access, AccessPath, FunctionInfo, Obstacle, list};
+use crate::transport::vfio::{OpenError, Reason, Rejection, VfioTransport};
+
+const SCAN: &str = "hailoctl scan lists the cards of this machine";
+
+/// Opens the function at `address`.
+///
+/// # Errors
+/// There is none, VFIO does not have it, or no way through VFIO is open.
+pub(super) fn open(address: Bdf, options: &OpenOptions) -> Result<VfioTransport, Error> {
+    let functions = functions(options)?;
+    let found = functions.iter().find(|one| one.address == address);
+    let function = found.ok_or_else(|| {
+        let action = "there is no Hailo card at this address";
+        Error::new(ErrorKind::NoDevice, address.to_string(), action).with_hint(SCAN)
+    })?;
+    open_function(function, options)
+}
+
+/// Opens function `index` of the list.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn open_nth(index: usize, options: &OpenOptions) -> Result<VfioTransport, Error> {
+    let functions = functions(options)?;
+    let function = functions.get(index).ok_or_else(|| {
+        Error::new(ErrorKind::NoDevice, "", format!("there is no card {index}"))
+            .fact("found", format!("{} cards", functions.len()))
+            .with_hint(SCAN)
+    })?;
+    open_function(function, options)
+}
+
+fn functions(options: &OpenOptions) -> Result<Vec<FunctionInfo>, Error> {
+    list(&options.root).map_err(|error| {
+        Error::new(ErrorKind::Io, "", "the PCI functions can't be listed").because(error)
+    })
+}
+
+fn open_function(function: &FunctionInfo, options: &OpenOptions) -> Result<VfioTransport, Error> {
+    let name = function.address.to_string();
+    let by_vfio = function.driver.as_deref().is_some_and(is_vfio);
+    // What VFIO has is tried, whatever it looks like from outside: that tells more.
+    if let Access::Blocked { obstacles } = &function.access
+        && (!by_vfio || matches!(obstacles[..], [Obstacle::NotDriven { .. }]))
+    {
+        return Err(blocked(name, obstacles));
+    }
+    VfioTransport::open(&options.root, function.address).map_err(|error| closed(name, error))
+}
+
+/// VFIO does not have the function.
+fn blocked(name: String, obstacles: &[Obstacle]) -> Error {
+    let Some((first, others)) = obstacles.split_first() else {
+        return Error::new(ErrorKind::NoDevice, name, "can't be opened");
+    };
+    let error = Error::new(kind_of(first), name, format!("can't be opened: {first}"));
+    let error = error.with_hint(first.hint());
+    others
+        .iter()
+        .fold(error, |error, other| error.fact("also", other.to_string()))
+}
+
+fn kind_of(obstacle: &Obstacle) -> ErrorKind {
+    match obstacle {
+        Obstacle::NotPermitted { .. } => ErrorKind::NotPermitted,
+        Obstacle::InUse { .. } => ErrorKind::Busy,
+        Obstacle::NotDriven { .. } => ErrorKind::Unsupported,
+        _ => ErrorKind::NoDevice,
+    }
+}
+
+/// No way through VFIO is open. The one that got furthest gives the headline.
+fn closed(name: String, error: OpenError) -> Error {
+    let ordinary = |one: &&Rejection| {
+        !matches!(
+            one.reason,
+            Reason::NotOffered | Reason::NotSupported | Reason::NoIommu
+        )
+    };
+    let rejections = &error.rejections;
+    let headline = rejections.iter().rfind(ordinary).or(rejections.last());
+    let Some(headline) = headline else {
+        return Error::new(ErrorKind::NoDevice, name, error.to_string());
+    };
+    let kind = match &headline.reason {
+        Reason::Obstacle(obstacle) => kind_of(&obstacle.0),
+        Reason::UnsafeInterrupts { .. } => ErrorKind::NotPermitted,
+        Reason::NotSupported => ErrorKind::Unsupported,
+        Reason::NotOffered | Reason::NoIommu | Reason::NoType1 | Reason::NotViable => {
+            ErrorKind::NoDevice
+        }
+        _ => ErrorKind::Io,
+    };
+    let mut shown = Error::new(kind, name, format!("can't be opened: {}", headline.reason));
+    for one in rejections {
+        shown = shown.fact(label(one.path), one.reason.to_string());
+    }
+    let hint = headline.reason.hint();
+    let hint = hint.or_else(|| rejections.iter().rev().find_map(|one| one.reason.hint()));
+    hint.into_iter().fold(shown, Error::with_hint)
+}
+
+fn label(path: AccessPath) -> &'static str {
+    match path {
+        AccessPath::VfioDevice => "VFIO device",
+        AccessPath::VfioGroup => "VFIO group",
+        AccessPath::VfioNoIommu => "no IOMMU",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pci::Root;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    /// A machine with one card at 0000:03:00.0, bound to `driver`.
+    fn machine(root: &Path, driver: Option<&str>) {
+        let card = root.join("sys/bus/pci/devices/0000:03:00.0");
+        fs::create_dir_all(&card).unwrap();
+        for (name, text) in [("vendor", "0x1e60\n"), ("device", "0x45c4\n")] {
+            fs::write(card.join(name), text).unwrap();
+        }
+        fs::create_dir_all(root.join("sys/bus/pci/drivers/vfio-pci")).unwrap();
+        fs::create_dir_all(root.join("sys/kernel/iommu_groups/7/devices")).unwrap();
+        symlink(
+            "../../../../kernel/iommu_groups/7",
+            card.join("iommu_group"),
+        )
+        .unwrap();
+        if let Some(driver) = driver {
+            symlink(format!("../../drivers/{driver}"), card.join("driver")).unwrap();
+        }
+    }
+
+    fn fails(root: &Path, address: &str) -> Error {
+        let options = OpenOptions {
+            root: Root::new(root),
+            ..OpenOptions::default()
+        };
+        open(address.parse().unwrap(), &options).unwrap_err()
+    }
+
+    #[test]
+    fn an_address_without_a_card_is_no_device() {
+        let root = tempfile::tempdir().unwrap();
+        machine(root.path(), None);
+        let error = fails(root.path(), "04:00.0");
+        assert_eq!(error.kind(), ErrorKind::NoDevice);
+        assert_eq!(
+            error.to_string(),
+            "0000:04:00.0: there is no Hailo card at this address"
+        );
+    }
+
+    #[test]
+    fn a_card_that_another_driver_has_is_not_taken_from_it() {
+        let root = tempfile::tempdir().unwrap();
+        machine(root.path(), Some("hailo1x_pci"));
+        let error = fails(root.path(), "03:00.0");
+        assert_eq!(
+            error.to_string(),
+            "0000:03:00.0: can't be opened: bound to the kernel driver hailo1x_pci"
+        );
+        assert!(error.hint().unwrap().contains("bind it to vfio-pci"));
+    }
+
+    #[test]
+    fn every_way_says_why_it_is_closed() {
+        let root = tempfile::tempdir().unwrap();
+        machine(root.path(), Some("vfio-pci"));
+        let error = fails(root.path(), "03:00.0");
+        assert_eq!(
+            error.to_string(),
+            "0000:03:00.0: can't be opened: bound to vfio-pci, but /dev/vfio/vfio is missing"
+        );
+        assert_eq!(
+            error.facts()[0],
+            (
+                "VFIO device",
+                "this kernel does not offer it for this device".to_owned()
+            )
+        );
+        // The container can be opened, but is no container: the next check tells.
+        fs::create_dir_all(root.path().join("dev/vfio")).unwrap();
+        fs::write(root.path().join("dev/vfio/vfio"), "").unwrap();
+        let error = fails(root.path(), "03:00.0");
+        assert!(
+            error
+                .to_string()
+                .contains("asking for VFIO was refused: ENOTTY"),
+            "{error}"
+        );
+    }
+}

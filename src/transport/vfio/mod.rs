@@ -1,0 +1,222 @@
+//! A PCI function that the kernel's `vfio-pci` has, by the best of the kernel's ways to it.
+//!
+//! | way | needs | memory |
+//! |---|---|---|
+//! | group | `vfio_iommu_type1`, an IOMMU | addresses chosen here, from the kernel's valid ranges |
+//!
+//! The device's own node (with an iommufd) and VFIO's mode without an IOMMU are not supported yet. The
+//! ways are tried in order; why a better one was not taken stays known ([`VfioTransport::rejections`]).
+//!
+//! Opening resets the function, so firmware that ran is gone; closing it (also when the process is
+//! killed) stops its DMA and resets it again, both by the kernel.
+//!
+//! Region accesses and system calls are our own: the `vfio-ioctls` crate drops errors of register
+//! accesses, maps all memory for reading and writing, and has no mode without an IOMMU.
+
+mod device;
+mod group;
+mod ioctl;
+mod mmio;
+mod reason;
+mod space;
+
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+pub use reason::{ObstacleError, Reason, Rejection};
+
+use super::{
+    Capabilities, Direction, Placement, Region, ResetAbility, Result, Segments, Transport, Width,
+};
+use crate::addr::Bdf;
+use crate::mem::{HostMemory, page_size};
+use crate::pci::{AccessPath, Root, nodes};
+use crate::spec::register::Bar;
+use crate::spec::vdma_bar::MAX_DESCRIPTORS;
+use device::Device;
+use space::AddressSpace;
+
+/// No way leads to the device.
+#[derive(Debug, thiserror::Error)]
+#[error("no way through VFIO is open")]
+pub struct OpenError {
+    /// Every way and why it is closed, best way first. Empty where the function has no VFIO at all.
+    pub rejections: Vec<Rejection>,
+}
+
+/// What a way leads to.
+#[derive(Debug)]
+struct Parts {
+    device: OwnedFd,
+    memory: AddressSpace,
+}
+
+/// A function behind `vfio-pci`. All methods may be called from any thread. Dropping it closes the
+/// function, then lets go of the memory that was mapped.
+#[derive(Debug)]
+pub struct VfioTransport {
+    name: String,
+    path: AccessPath,
+    rejections: Vec<Rejection>,
+    capabilities: Capabilities,
+    // Closed before the address space: nothing is unmapped under a running device.
+    device: Device,
+    memory: AddressSpace,
+}
+
+impl VfioTransport {
+    /// Opens the function at `address`, which is bound to `vfio-pci`, by the best way there is. The
+    /// kernel resets it and switches bus mastering off.
+    ///
+    /// # Errors
+    /// No way is open; each says why.
+    pub fn open(root: &Root, address: Bdf) -> std::result::Result<Self, OpenError> {
+        let mut rejections = Vec::new();
+        for (path, node) in nodes::paths(root, address) {
+            let opened = match node {
+                Some(node) => open_by(root, path, &node, address),
+                None => Err(absent(path)),
+            };
+            match opened {
+                Ok((device, memory)) => {
+                    return Ok(Self::new(address, path, rejections, device, memory));
+                }
+                Err(reason) => rejections.push(Rejection { path, reason }),
+            }
+        }
+        Err(OpenError { rejections })
+    }
+
+    fn new(
+        address: Bdf,
+        path: AccessPath,
+        rejections: Vec<Rejection>,
+        device: Device,
+        memory: AddressSpace,
+    ) -> Self {
+        let capabilities = Capabilities {
+            backend: "vfio",
+            confined: true,
+            interrupt: device.has_interrupt(),
+            coherent: true,
+            one_way_mappings: true,
+            file_mappings: true,
+            longest_list: MAX_DESCRIPTORS,
+            map_granularity: page_size(),
+            reset: ResetAbility {
+                at_open: device.can_reset(),
+                on_request: device.can_reset(),
+            },
+        };
+        let name = address.to_string();
+        for rejection in &rejections {
+            log::info!("{name}: not by {rejection}");
+        }
+        log::info!("{name}: opened by {path}");
+        Self {
+            name,
+            path,
+            rejections,
+            capabilities,
+            device,
+            memory,
+        }
+    }
+
+    /// By which way the function was opened.
+    #[must_use]
+    pub fn path(&self) -> AccessPath {
+        self.path
+    }
+
+    /// The better ways, and why they were not taken.
+    #[must_use]
+    pub fn rejections(&self) -> &[Rejection] {
+        &self.rejections
+    }
+}
+
+/// Why a function has no node for a way.
+fn absent(path: AccessPath) -> Reason {
+    match path {
+        AccessPath::VfioGroup => Reason::NoIommu,
+        AccessPath::VfioDevice | AccessPath::VfioNoIommu => Reason::NotOffered,
+    }
+}
+
+fn open_by(
+    root: &Root,
+    path: AccessPath,
+    node: &Path,
+    address: Bdf,
+) -> std::result::Result<(Device, AddressSpace), Reason> {
+    let parts = match path {
+        AccessPath::VfioGroup => group::open(root, node, address)?,
+        AccessPath::VfioDevice | AccessPath::VfioNoIommu => return Err(Reason::NotSupported),
+    };
+    let device = Device::new(address.to_string(), parts.device).map_err(Reason::Unusable)?;
+    Ok((device, parts.memory))
+}
+
+impl Transport for VfioTransport {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    fn region(&self, bar: Bar) -> Region {
+        self.device.region(bar)
+    }
+
+    fn read32(&self, bar: Bar, offset: u32) -> Result<u32> {
+        self.device.read32(bar, offset)
+    }
+
+    fn write32(&self, bar: Bar, offset: u32, value: u32) -> Result<()> {
+        self.device.write32(bar, offset, value)
+    }
+
+    fn config_read(&self, offset: u16, width: Width) -> Result<u32> {
+        self.device.config_read(offset, width)
+    }
+
+    fn config_write(&self, offset: u16, width: Width, value: u32) -> Result<()> {
+        self.device.config_write(offset, width, value)
+    }
+
+    fn arm_interrupt(&self) -> Result<Option<BorrowedFd<'_>>> {
+        self.device.arm_interrupt()
+    }
+
+    fn disarm_interrupt(&self) -> Result<()> {
+        self.device.disarm_interrupt()
+    }
+
+    fn lost(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.device.lost())
+    }
+
+    fn map(
+        &self,
+        memory: &Arc<HostMemory>,
+        placement: Placement,
+        direction: Direction,
+    ) -> Result<Segments> {
+        self.memory.map(memory, placement, direction)
+    }
+
+    fn unmap(&self, segments: &Segments) -> Result<()> {
+        self.memory.unmap(segments)
+    }
+
+    fn reset(&self) -> Result<()> {
+        // The kernel puts config space back as it was: then not with bus mastering on.
+        self.quiesce()?;
+        self.device.reset()?;
+        super::function::wait_present(self)
+    }
+}

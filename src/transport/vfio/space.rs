@@ -1,0 +1,187 @@
+//! The address space that an IOMMU gives a device: which addresses are free, and what is mapped where.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::RangeInclusive;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
+
+use super::ioctl;
+use crate::addr::Iova;
+use crate::mem::{HostMemory, page_size};
+use crate::spec::vdma_bar::LIST_ALIGNMENT;
+use crate::transport::iova::IovaSpace;
+use crate::transport::{Direction, Placement, Result, Segment, Segments, TransportError};
+
+/// The lowest address that is given out: a descriptor of zeros must not point at anything.
+const LOWEST: u64 = 0x1_0000;
+
+/// What maps and unmaps. Closing it undoes all mappings.
+#[derive(Debug)]
+pub(super) enum Mapper {
+    /// A container of type 1 with the device's group in it.
+    Container {
+        /// The container.
+        container: OwnedFd,
+        /// The group: held open as long as its device is in use.
+        _group: OwnedFd,
+    },
+}
+
+impl Mapper {
+    fn map(&self, memory: &HostMemory, at: Iova, len: u64, direction: Direction) -> io::Result<()> {
+        match self {
+            Self::Container { container, .. } => {
+                ioctl::map(container.as_fd(), memory, at, len, direction)
+            }
+        }
+    }
+
+    fn unmap(&self, at: Iova, len: u64) -> nix::Result<u64> {
+        match self {
+            Self::Container { container, .. } => ioctl::unmap(container.as_fd(), at, len),
+        }
+    }
+}
+
+/// Addresses of one device behind an IOMMU.
+#[derive(Debug)]
+pub(super) struct AddressSpace {
+    // Closed before the memory is let go.
+    mapper: Mapper,
+    /// What addresses and lengths are multiples of.
+    granularity: u64,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    space: IovaSpace,
+    mapped: BTreeMap<u64, Mapped>,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Mapped {
+    len: u64,
+    /// Kept for as long as the device can reach it.
+    _memory: Arc<HostMemory>,
+}
+
+impl AddressSpace {
+    /// The addresses of `valid`, mapped by `mapper`, in pages of one of the sizes in `page_sizes` (a bit
+    /// for each); `None` where the smallest of them is larger than the kernel's.
+    pub(super) fn new(
+        mapper: Mapper,
+        valid: Vec<RangeInclusive<u64>>,
+        page_sizes: u64,
+    ) -> Option<Self> {
+        let page = u64::try_from(page_size()).unwrap_or(u64::MAX);
+        if page_sizes == 0 || 1 << page_sizes.trailing_zeros() > page {
+            return None;
+        }
+        let valid = valid.into_iter();
+        let valid = valid.map(|range| LOWEST.max(*range.start())..=*range.end());
+        let valid = valid.filter(|range| !range.is_empty()).collect();
+        Some(Self {
+            mapper,
+            granularity: page,
+            taken: Mutex::new(Taken {
+                space: IovaSpace::new(valid),
+                mapped: BTreeMap::new(),
+                bytes: 0,
+            }),
+        })
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`Transport::map`](crate::transport::Transport::map); one segment.
+    pub(super) fn map(
+        &self,
+        memory: &Arc<HostMemory>,
+        placement: Placement,
+        direction: Direction,
+    ) -> Result<Segments> {
+        let refused = |errno| TransportError::Refused {
+            action: format!("mapping {} bytes for the device", memory.len()),
+            errno,
+        };
+        if direction.device_writes() && !memory.is_writable() {
+            return Err(refused(Errno::EACCES));
+        }
+        let len = u64::try_from(memory.len()).ok();
+        let len = len.and_then(|len| len.checked_next_multiple_of(self.granularity));
+        let len = len.ok_or_else(|| refused(Errno::EINVAL))?;
+        let alignment = match placement {
+            Placement::List => LIST_ALIGNMENT.max(self.granularity),
+            Placement::Data => self.granularity,
+        };
+        let mut taken = self.taken();
+        let address = taken.space.take(len, alignment);
+        let address = address.ok_or_else(|| refused(Errno::ENOSPC))?;
+        if let Err(error) = self.mapper.map(memory, address, len, direction) {
+            taken.space.release(address);
+            return Err(match error.raw_os_error().map(Errno::from_raw) {
+                Some(Errno::ENOMEM) => no_memory(len, taken.bytes),
+                Some(errno) => refused(errno),
+                None => TransportError::Os {
+                    action: "mapping memory for the device",
+                    source: error,
+                },
+            });
+        }
+        let mapped = Mapped {
+            len,
+            _memory: memory.clone(),
+        };
+        taken.mapped.insert(address.0, mapped);
+        taken.bytes += len;
+        Ok(Segments(vec![Segment {
+            address,
+            len: memory.len(),
+        }]))
+    }
+
+    /// As [`Transport::unmap`](crate::transport::Transport::unmap).
+    pub(super) fn unmap(&self, segments: &Segments) -> Result<()> {
+        let mut taken = self.taken();
+        for segment in &segments.0 {
+            let address = segment.address;
+            let refused = |errno| TransportError::Refused {
+                action: format!("unmapping {address}"),
+                errno,
+            };
+            let len = taken.mapped.get(&address.0).map(|mapped| mapped.len);
+            let len = len.ok_or_else(|| refused(Errno::EINVAL))?;
+            let done = self.mapper.unmap(address, len).map_err(refused)?;
+            if done != len {
+                return Err(TransportError::Protocol(format!(
+                    "of {len:#x} bytes at {address} the kernel unmapped {done:#x}"
+                )));
+            }
+            taken.mapped.remove(&address.0);
+            taken.bytes -= len;
+            taken.space.release(address);
+        }
+        Ok(())
+    }
+}
+
+/// The kernel has no memory for a mapping: nearly always the limit of what may be locked.
+fn no_memory(len: u64, mapped: u64) -> TransportError {
+    match getrlimit(Resource::RLIMIT_MEMLOCK) {
+        Ok((limit, _)) if mapped.saturating_add(len) > limit => {
+            TransportError::LockLimit { len, mapped, limit }
+        }
+        _ => TransportError::Refused {
+            action: format!("mapping {len} bytes for the device"),
+            errno: Errno::ENOMEM,
+        },
+    }
+}
