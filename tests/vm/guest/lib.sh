@@ -16,11 +16,33 @@ check() {
 	report "check $1 is $3"
 }
 
+# said COMMAND...: runs the command; what it says is kept for check_said, and goes to the console.
+said() {
+	local status=0
+	"$@" >/tmp/said 2>&1 || status=$?
+	cat /tmp/said >/dev/console
+	return $status
+}
+
+# check_said TEXT: the command before said so.
+check_said() {
+	grep -qF -- "$1" /tmp/said || fail "not said: $1"
+	report "check said: $1"
+}
+
+# refused_with STATUS COMMAND...: the command must fail with this exit status.
+refused_with() {
+	local wanted="$1" status=0
+	shift
+	said "$@" || status=$?
+	check "exit status of $*" $status "$wanted"
+}
+
 # check_that WHAT COMMAND...: the command must succeed.
 check_that() {
 	local what="$1"
 	shift
-	"$@" || fail "not so: $what"
+	said "$@" || fail "not so: $what"
 	report "check $what"
 }
 

@@ -12,7 +12,11 @@ from .initramfs import Initramfs
 from .packages import run
 from .scenario import Scenario
 
-MUSL = "x86_64-unknown-linux-musl"
+# Rust's target for an architecture, and what names a program to use instead of building one.
+TARGETS = {
+    "amd64": ("x86_64-unknown-linux-musl", "VM_LAB_HAILOCTL"),
+    "arm64": ("aarch64-unknown-linux-musl", "VM_LAB_HAILOCTL_ARM64"),
+}
 
 
 @dataclass(frozen=True)
@@ -23,27 +27,37 @@ class Kit:
     qemu: list[str]
     vmlinuz: Path
     initrd: Path
+    firmware: Path
     logs: Path
 
 
-def hailoctl(repository: Path) -> Path:
-    """The release `hailoctl`: VM_LAB_HAILOCTL, else built now (static where the musl target is installed)."""
-    if chosen := os.environ.get("VM_LAB_HAILOCTL"):
+def hailoctl(repository: Path, architecture: str) -> Path:
+    """The release `hailoctl` for an architecture: VM_LAB_HAILOCTL (VM_LAB_HAILOCTL_ARM64), else built now.
+
+    Static where the target is installed; what other machines run is always so, as no C compiler is needed.
+    """
+    target, variable = TARGETS[architecture]
+    if chosen := os.environ.get(variable):
         return Path(chosen).resolve(strict=True)
     if not shutil.which("cargo"):
-        raise Unavailable("cargo is not installed and VM_LAB_HAILOCTL is not set")
+        raise Unavailable(f"cargo is not installed and {variable} is not set")
     sysroot = Path(run("rustc", "--print", "sysroot", cwd=repository).strip())
-    static = (sysroot / "lib/rustlib" / MUSL).is_dir()
-    target = ["--target", MUSL] if static else []
-    command = ["cargo", "build", "--quiet", "--release", "--bin", "hailoctl", *target]
-    if subprocess.run(command, cwd=repository, check=False).returncode != 0:
-        raise Failure("hailoctl does not build")
+    static = (sysroot / "lib/rustlib" / target).is_dir()
+    if not static and architecture != "amd64":
+        raise Unavailable(f"no Rust for {architecture}: rustup target add {target}")
+    linker = f"CARGO_TARGET_{target.upper().replace('-', '_')}_LINKER"
+    env = os.environ if architecture == "amd64" else {linker: "rust-lld", **os.environ}
+    command = ["cargo", "build", "--quiet", "--release", "--bin", "hailoctl"]
+    command += ["--target", target] if static else []
+    if subprocess.run(command, cwd=repository, env=env, check=False).returncode != 0:
+        raise Failure(f"hailoctl does not build for {architecture}")
     folder = Path(os.environ.get("CARGO_TARGET_DIR", repository / "target"))
-    return folder / (f"{MUSL}/release" if static else "release") / "hailoctl"
+    return folder / (f"{target}/release" if static else "release") / "hailoctl"
 
 
-def kit(scenario: Scenario, cache: Cache, tool: Path, guest: Path, logs: Path) -> Kit:
+def kit(scenario: Scenario, cache: Cache, repository: Path, guest: Path, logs: Path) -> Kit:
     """Gathers what the scenario runs with; `guest` holds what every guest gets."""
+    tool = hailoctl(repository, "amd64")
     architecture, kernel = KERNELS[scenario.kernel].architecture, cache.kernel(scenario.kernel)
     modules = [name for name in KERNELS[scenario.kernel].modules if (kernel / f"{name}.ko").exists()]
     image = Initramfs()
@@ -57,9 +71,7 @@ def kit(scenario: Scenario, cache: Cache, tool: Path, guest: Path, logs: Path) -
     for module in modules:
         image.file(f"lab/{module}.ko", kernel / f"{module}.ko")
     if scenario.tool:
-        if architecture != "amd64":
-            raise Unavailable(f"hailoctl is not built for {architecture} guests")
-        image.program("bin/hailoctl", tool)
+        image.program("bin/hailoctl", hailoctl(repository, architecture))
     if scenario.firmware is not None:
         command = [str(tool), "sim", "mkfw", str(logs / "firmware"), *scenario.firmware]
         made = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -67,4 +79,4 @@ def kit(scenario: Scenario, cache: Cache, tool: Path, guest: Path, logs: Path) -
             raise Failure(f"hailoctl sim mkfw failed: {made.stderr.strip()}")
         image.tree("firmware", logs / "firmware")
     image.write(logs / "initrd")
-    return Kit(tool, cache.qemu(architecture), kernel / "vmlinuz", logs / "initrd", logs)
+    return Kit(tool, cache.qemu(architecture), kernel / "vmlinuz", logs / "initrd", logs / "firmware", logs)

@@ -1,10 +1,12 @@
 """One run: the software chip's process, QEMU, and the verdict that the guest sends.
 
 The guest has two serial ports. The first is its console, a log for people. The second is the report
-port, out of reach of kernel messages: `check TEXT` says what was found right, and `pass` or `fail TEXT`
-is the verdict. QEMU's exit status says nothing and is not looked at.
+port, out of reach of kernel messages: `check TEXT` says what was found right, `kill` asks for the chip's
+process to be killed, and `pass` or `fail TEXT` is the verdict. QEMU's exit status says nothing and is not looked at.
 """
 
+import hashlib
+import json
 import os
 import selectors
 import shutil
@@ -32,7 +34,7 @@ class Chip:
     """`hailoctl sim`, serving the software chip on a socket."""
 
     def __init__(self, hailoctl: Path, path: Path, arguments: list[str], log: Path):
-        self.command = [str(hailoctl), "sim", "--socket", str(path), *arguments]
+        self.command = [str(hailoctl), "sim", "--socket", str(path), "--stats", "--json", *arguments]
         self.path = path
         self.log = log
         self.process: subprocess.Popen | None = None
@@ -51,6 +53,12 @@ class Chip:
                 raise Failure(f"hailoctl sim made no socket within {CHIP_START_SECONDS} s")
             time.sleep(0.02)
 
+    def kill(self):
+        """Ends the process without a word, as if the card were pulled out."""
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+
     def stop(self):
         """Ends the process; it must go when asked."""
         if self.process is None:
@@ -62,6 +70,14 @@ class Chip:
             self.process.kill()
             self.process.wait()
             raise Failure("hailoctl sim did not end within 5 s of SIGTERM") from None
+        self.process = None
+
+    def stats(self) -> dict:
+        """What the chip saw, once it has ended."""
+        for line in self.log.read_text().splitlines():
+            if line.startswith("{") and (event := json.loads(line))["event"] == "stats":
+                return event
+        raise Failure("hailoctl sim told no statistics")
 
 
 class Guest:
@@ -117,29 +133,53 @@ def run(scenario: Scenario, kit: Kit) -> int:
     try:
         chip.start()
         consoles = [kit.logs / f"console-{boot}.log" for boot in range(1, scenario.boots + 1)]
-        return sum(boot(scenario, kit, chip.path, console) for console in consoles)
+        checks = sum(boot(scenario, kit, chip, console) for console in consoles)
+        chip.stop()
+        return checks + (arrived(chip.stats(), kit.firmware) if scenario.arrives else 0)
     finally:
         chip.stop()
         shutil.rmtree(folder)
 
 
-def boot(scenario: Scenario, kit: Kit, card: Path, console: Path) -> int:
+def arrived(stats: dict, firmware: Path) -> int:
+    """Compares what the chip received with the set that the guest had; the number of files.
+
+    Of the boards' device trees one arrives; of everything else, all.
+    """
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in firmware.iterdir()}
+    received = {file["name"]: file["sha256"] for file in stats.get("received_before_reset", [])}
+    # The chip tells of parts of containers, too; these are in no set.
+    received = {name: digest for name, digest in received.items() if name in digests}
+    for name, digest in received.items():
+        if digests[name] != digest:
+            raise Failure(f"{name} arrived as {digest} and is {digests[name]}")
+    boards = {name for name in digests if ".dtb." in name}
+    if missing := sorted(digests.keys() - boards - received.keys()):
+        raise Failure(f"did not arrive: {', '.join(missing)}")
+    if len(boards & received.keys()) != 1:
+        raise Failure(f"device trees that arrived: {sorted(boards & received.keys())}")
+    if stats["complaints"]:
+        raise Failure(f"the chip complains: {stats['complaints']}")
+    return len(received)
+
+
+def boot(scenario: Scenario, kit: Kit, chip: Chip, console: Path) -> int:
     """Boots one guest and follows its report port until the verdict."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        command = machine.command(scenario, kit, card, theirs.fileno())
+        command = machine.command(scenario, kit, chip.path, theirs.fileno())
         guest = Guest(command, ours, theirs, console)
         theirs.close()
         try:
-            return judge(guest.lines(time.monotonic() + scenario.timeout))
+            return judge(guest.lines(time.monotonic() + scenario.timeout), chip)
         except Silent as failure:
             raise Failure(f"{failure}; the console ends with: {last_line(console)}") from None
         finally:
             guest.stop()
 
 
-def judge(lines: Iterable[str]) -> int:
-    """The number of checks up to the verdict `pass`."""
+def judge(lines: Iterable[str], chip: Chip) -> int:
+    """The number of checks up to the verdict `pass`; does what the guest asks for on the way."""
     checks = 0
     for line in lines:
         word, _, rest = line.partition(" ")
@@ -149,6 +189,8 @@ def judge(lines: Iterable[str]) -> int:
             raise Failure(rest)
         if word == "check":
             checks += 1
+        if word == "kill":
+            chip.kill()
     raise Silent("the guest ended without a verdict")
 
 

@@ -30,6 +30,12 @@ MACHINES = {
     },
 }
 
+# How a machine can differ: arguments of QEMU, and what stands in their place.
+VARIANTS = {
+    "iommu": {},
+    "no-interrupt-remapping": {"intel-iommu,intremap=on,caching-mode=on": "intel-iommu,intremap=off,caching-mode=on"},
+}
+
 
 def command(scenario: Scenario, kit: Kit, card: Path, report: int) -> list[str]:
     """The machine of the scenario's kernel, with the card behind a root port.
@@ -37,7 +43,7 @@ def command(scenario: Scenario, kit: Kit, card: Path, report: int) -> list[str]:
     `card` is the chip's socket and `report` the descriptor of the report port. The message time-out is
     raised because QEMU loses step with a peer that answers later than it.
     """
-    machine = MACHINES[KERNELS[scenario.kernel].architecture]
+    machine, variant = MACHINES[KERNELS[scenario.kernel].architecture], VARIANTS[scenario.machine]
     device = {
         "driver": "vfio-user-pci",
         "id": "card0",
@@ -48,7 +54,7 @@ def command(scenario: Scenario, kit: Kit, card: Path, report: int) -> list[str]:
     serial, memory = machine["serial"], f"{scenario.memory}M"
     return [
         *kit.qemu,
-        *machine["arguments"],
+        *(variant.get(argument, argument) for argument in machine["arguments"]),
         *("-smp", "1", "-m", memory, "-object", f"memory-backend-memfd,id=ram0,size={memory},share=on"),
         *("-nodefaults", "-display", "none", "-no-reboot"),
         *("-serial", "stdio", "-chardev", f"socket,id=report,fd={report}", "-serial", "chardev:report"),

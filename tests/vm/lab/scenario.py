@@ -5,6 +5,8 @@
 # tool: yes                    the guest needs `hailoctl`, so it must be one that runs there
 # sim: --profile pi5-gen2-x1   further arguments of `hailoctl sim`
 # firmware: --release 5.2.0    arguments of `hailoctl sim mkfw`; the set lies in /firmware
+# arrives: yes                 afterwards the chip must have the set, unaltered, and complain of nothing
+# machine: iommu               or one of machine.VARIANTS
 # memory: 256                  MiB of guest memory
 # timeout: 60                  seconds until a guest has failed
 # boots: 1                     guests, one after the other, on the same chip
@@ -20,6 +22,8 @@ CONVERT = {
     "sim": shlex.split,
     "firmware": shlex.split,
     "tool": "yes".__eq__,
+    "arrives": "yes".__eq__,
+    "machine": str,
     "memory": int,
     "timeout": int,
     "boots": int,
@@ -37,6 +41,8 @@ class Scenario:
     tool: bool = False
     sim: list[str] = field(default_factory=list)
     firmware: list[str] | None = None
+    arrives: bool = False
+    machine: str = "iommu"
     memory: int = 256
     timeout: int = 60
     boots: int = 1
