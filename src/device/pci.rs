@@ -5,7 +5,7 @@ use crate::addr::Bdf;
 use crate::error::{Error, ErrorKind};
 use crate::pci::access::is_vfio;
 use crate::pci::{Access, AccessPath, FunctionInfo, Obstacle, list};
-use crate::transport::vfio::{OpenError, Reason, Rejection, VfioTransport};
+use crate::transport::vfio::{ObstacleError, OpenError, Reason, Rejection, VfioTransport};
 
 const SCAN: &str = "hailoctl scan lists the cards of this machine";
 
@@ -76,7 +76,8 @@ fn kind_of(obstacle: &Obstacle) -> ErrorKind {
     }
 }
 
-/// No way through VFIO is open. The one that got furthest gives the headline.
+/// No way through VFIO is open. The one that knows who holds the card gives the headline, else the last
+/// that is more than absent.
 fn closed(name: String, error: OpenError) -> Error {
     let ordinary = |one: &&Rejection| {
         !matches!(
@@ -85,7 +86,13 @@ fn closed(name: String, error: OpenError) -> Error {
         )
     };
     let rejections = &error.rejections;
-    let headline = rejections.iter().rfind(ordinary).or(rejections.last());
+    let names_holder = |one: &&Rejection| {
+        matches!(&one.reason, Reason::Obstacle(ObstacleError(Obstacle::InUse { holders }))
+            if !holders.processes.is_empty())
+    };
+    let each = || rejections.iter();
+    let headline = each().find(names_holder).or(each().rfind(ordinary));
+    let headline = headline.or(rejections.last());
     let Some(headline) = headline else {
         return Error::new(ErrorKind::NoDevice, name, error.to_string());
     };

@@ -313,6 +313,11 @@ fn in_use(directory: &Path) -> bool {
     sysfs::number::<u32>(&directory.join("enable")).is_some_and(|count| count > 0)
 }
 
+/// Whether the function at `address` is open in some process.
+pub(crate) fn is_open(root: &Root, address: Bdf) -> bool {
+    in_use(&root.path(DEVICES).join(address.to_string()))
+}
+
 /// Who uses the nodes of the vendor's drivers (which don't say which node is which function).
 fn holders_of_kernel_driver(root: &Root, driver: &str) -> Holders {
     if !driver.starts_with("hailo") {

@@ -1,9 +1,9 @@
-//! The kernel's VFIO interface: what [`vfio_user`](super::vfio_user) does not have already.
+//! The kernel's VFIO and iommufd interfaces: what [`vfio_user`](super::vfio_user) does not have already.
 //!
 //! Devices, regions and interrupts have the same structures in the kernel as over the socket, so those
 //! stand there only. The fields have the byte order of the host, which is little-endian here.
 //!
-//! Source: Linux `include/uapi/linux/vfio.h`.
+//! Source: Linux `include/uapi/linux/vfio.h` and `include/uapi/linux/iommufd.h`.
 
 use zerocopy::little_endian::{I32, U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -39,6 +39,16 @@ pub mod info {
     pub const PAGE_SIZES: u32 = 1 << 0;
     /// [`super::IommuInfo::capabilities`] is valid.
     pub const CAPABILITIES: u32 = 1 << 1;
+}
+
+/// Bits of [`IoasMap::flags`].
+pub mod ioas {
+    /// The address is given, not asked for.
+    pub const FIXED: u32 = 1 << 0;
+    /// The device may write.
+    pub const WRITE: u32 = 1 << 1;
+    /// The device may read.
+    pub const READ: u32 = 1 << 2;
 }
 
 structures! {
@@ -112,5 +122,83 @@ structures! {
         address: U64,
         /// Bytes.
         size: U64,
+    }
+
+    /// `VFIO_DEVICE_BIND_IOMMUFD`.
+    BindIommufd [16] {
+        /// Bytes of this structure.
+        argsz: U32,
+        /// 0.
+        flags: U32,
+        /// Number of the iommufd's descriptor.
+        iommufd: I32,
+        /// In the answer, the device's number there.
+        device: U32,
+    }
+
+    /// `VFIO_DEVICE_ATTACH_IOMMUFD_PT`.
+    AttachIoas [12] {
+        /// Bytes of this structure.
+        argsz: U32,
+        /// 0.
+        flags: U32,
+        /// The address space's number.
+        ioas: U32,
+    }
+
+    /// `IOMMU_IOAS_ALLOC`.
+    IoasAlloc [12] {
+        /// Bytes of this structure.
+        size: U32,
+        /// 0.
+        flags: U32,
+        /// In the answer, the address space's number.
+        ioas: U32,
+    }
+
+    /// `IOMMU_IOAS_IOVA_RANGES`.
+    IoasRanges [32] {
+        /// Bytes of this structure.
+        size: U32,
+        /// The address space's number.
+        ioas: U32,
+        /// Room for ranges; in the answer, their number.
+        count: U32,
+        /// 0.
+        reserved: U32,
+        /// Address of the room.
+        ranges: U64,
+        /// In the answer, what addresses and lengths are multiples of.
+        alignment: U64,
+    }
+
+    /// `IOMMU_IOAS_MAP`.
+    IoasMap [40] {
+        /// Bytes of this structure.
+        size: U32,
+        /// See [`ioas`].
+        flags: U32,
+        /// The address space's number.
+        ioas: U32,
+        /// 0.
+        reserved: U32,
+        /// Address in this process.
+        virtual_address: U64,
+        /// Bytes.
+        length: U64,
+        /// Address for the device.
+        address: U64,
+    }
+
+    /// `IOMMU_IOAS_UNMAP`.
+    IoasUnmap [24] {
+        /// Bytes of this structure.
+        size: U32,
+        /// The address space's number.
+        ioas: U32,
+        /// Address for the device.
+        address: U64,
+        /// Bytes; in the answer, those that were unmapped.
+        length: U64,
     }
 }

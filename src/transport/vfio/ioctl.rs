@@ -10,6 +10,7 @@
 
 use std::ffi::{CString, c_char, c_int};
 use std::io;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -17,7 +18,10 @@ use zerocopy::IntoBytes;
 
 use crate::addr::Iova;
 use crate::mem::HostMemory;
-use crate::spec::vfio::{GroupStatus, IommuInfo, IrqEvent, MapDma};
+use crate::spec::vfio::{
+    AttachIoas, BindIommufd, GroupStatus, IoasAlloc, IoasMap, IoasRanges, IoasUnmap, IommuInfo,
+    IovaRange, IrqEvent, MapDma, ioas,
+};
 use crate::spec::vfio_user::{
     DeviceInfo, DmaUnmap, IrqInfo, IrqSet, RegionInfo, access, irq, region,
 };
@@ -25,7 +29,7 @@ use crate::transport::Direction;
 
 /// The generated functions.
 ///
-/// Source: Linux `include/uapi/linux/vfio.h`: type `;`, numbers from 100.
+/// Source: Linux `include/uapi/linux/vfio.h`: type `;`, numbers from 100; `iommufd.h`: from 0x80.
 mod raw {
     use super::*;
     use nix::{
@@ -47,6 +51,12 @@ mod raw {
     ioctl_readwrite_bad!(iommu_get_info, request_code_none!(b';', 112), IommuInfo);
     ioctl_write_ptr_bad!(iommu_map, request_code_none!(b';', 113), MapDma);
     ioctl_readwrite_bad!(iommu_unmap, request_code_none!(b';', 114), DmaUnmap);
+    ioctl_readwrite_bad!(bind_iommufd, request_code_none!(b';', 118), BindIommufd);
+    ioctl_readwrite_bad!(attach_ioas, request_code_none!(b';', 119), AttachIoas);
+    ioctl_readwrite_bad!(ioas_alloc, request_code_none!(b';', 0x81), IoasAlloc);
+    ioctl_readwrite_bad!(ioas_ranges, request_code_none!(b';', 0x84), IoasRanges);
+    ioctl_readwrite_bad!(ioas_map, request_code_none!(b';', 0x85), IoasMap);
+    ioctl_readwrite_bad!(ioas_unmap, request_code_none!(b';', 0x86), IoasUnmap);
 }
 
 /// Bytes of a structure, as the kernel counts them.
@@ -234,4 +244,111 @@ pub(super) fn unmap(container: BorrowedFd<'_>, at: Iova, len: u64) -> nix::Resul
     // SAFETY: the structure has the size that it says and lives over the call.
     unsafe { raw::iommu_unmap(container.as_raw_fd(), &raw mut request) }?;
     Ok(request.size.get())
+}
+
+/// Gives a device node to an iommufd; this opens the device, and resets it.
+pub(super) fn bind_iommufd(device: BorrowedFd<'_>, iommufd: BorrowedFd<'_>) -> nix::Result<()> {
+    let mut request = BindIommufd {
+        argsz: length(BindIommufd::LEN).into(),
+        flags: 0.into(),
+        iommufd: iommufd.as_raw_fd().into(),
+        device: 0.into(),
+    };
+    // SAFETY: the structure has the size that it says and lives over the call.
+    unsafe { raw::bind_iommufd(device.as_raw_fd(), &raw mut request) }.map(drop)
+}
+
+/// Puts a device into an address space.
+pub(super) fn attach(device: BorrowedFd<'_>, ioas: u32) -> nix::Result<()> {
+    let mut request = AttachIoas {
+        argsz: length(AttachIoas::LEN).into(),
+        flags: 0.into(),
+        ioas: ioas.into(),
+    };
+    // SAFETY: the structure has the size that it says and lives over the call.
+    unsafe { raw::attach_ioas(device.as_raw_fd(), &raw mut request) }.map(drop)
+}
+
+/// Makes an address space.
+pub(super) fn ioas_alloc(iommufd: BorrowedFd<'_>) -> nix::Result<u32> {
+    let mut request = IoasAlloc {
+        size: length(IoasAlloc::LEN).into(),
+        ..IoasAlloc::default()
+    };
+    // SAFETY: the structure has the size that it says and lives over the call.
+    unsafe { raw::ioas_alloc(iommufd.as_raw_fd(), &raw mut request) }?;
+    Ok(request.ioas.get())
+}
+
+/// The addresses that may be mapped in an address space, and what they are multiples of.
+pub(super) fn ioas_ranges(
+    iommufd: BorrowedFd<'_>,
+    ioas: u32,
+) -> nix::Result<(Vec<RangeInclusive<u64>>, u64)> {
+    // More ranges than any host has; where there are more, the kernel says so and gives these.
+    let mut room = vec![IovaRange::default(); 256];
+    let start = room.as_mut_ptr().expose_provenance();
+    let mut request = IoasRanges {
+        size: length(IoasRanges::LEN).into(),
+        ioas: ioas.into(),
+        count: length(room.len()).into(),
+        ranges: u64::try_from(start).map_err(|_| Errno::EFAULT)?.into(),
+        ..IoasRanges::default()
+    };
+    // SAFETY: the structure has the size that it says, the room for as many ranges as it says, and
+    // both live over the call.
+    let done = unsafe { raw::ioas_ranges(iommufd.as_raw_fd(), &raw mut request) };
+    done.map(drop).or_else(|errno| match errno {
+        Errno::EMSGSIZE => Ok(()),
+        other => Err(other),
+    })?;
+    let count = usize::try_from(request.count.get()).unwrap_or(usize::MAX);
+    let ranges = room.iter().take(count);
+    let ranges = ranges.map(|range| range.first.get()..=range.last.get());
+    Ok((ranges.collect(), request.alignment.get()))
+}
+
+/// Lets the devices of an address space reach the first `len` bytes of a memory at an address.
+pub(super) fn ioas_map(
+    iommufd: BorrowedFd<'_>,
+    ioas: u32,
+    memory: &HostMemory,
+    at: Iova,
+    len: u64,
+    direction: Direction,
+) -> io::Result<()> {
+    let flag = |on: bool, bit: u32| if on { bit } else { 0 };
+    let flags = ioas::FIXED
+        | flag(direction.device_reads(), ioas::READ)
+        | flag(direction.device_writes(), ioas::WRITE);
+    let mut request = IoasMap {
+        size: length(IoasMap::LEN).into(),
+        flags: flags.into(),
+        ioas: ioas.into(),
+        reserved: 0.into(),
+        virtual_address: address(memory)?.into(),
+        length: len.into(),
+        address: at.0.into(),
+    };
+    // SAFETY: as in `map`.
+    unsafe { raw::ioas_map(iommufd.as_raw_fd(), &raw mut request) }?;
+    Ok(())
+}
+
+/// Undoes [`ioas_map`]; returns how many bytes were unmapped.
+pub(super) fn ioas_unmap(
+    iommufd: BorrowedFd<'_>,
+    ioas: u32,
+    at: Iova,
+    len: u64,
+) -> nix::Result<u64> {
+    let mut request = IoasUnmap {
+        size: length(IoasUnmap::LEN).into(),
+        ioas: ioas.into(),
+        address: at.0.into(),
+        length: len.into(),
+    };
+    // SAFETY: the structure has the size that it says and lives over the call.
+    unsafe { raw::ioas_unmap(iommufd.as_raw_fd(), &raw mut request) }?;
+    Ok(request.length.get())
 }

@@ -2,10 +2,11 @@
 //!
 //! | way | needs | memory |
 //! |---|---|---|
-//! | group | `vfio_iommu_type1`, an IOMMU | addresses chosen here, from the kernel's valid ranges |
+//! | device node | `CONFIG_VFIO_DEVICE_CDEV`, iommufd, an IOMMU | addresses chosen here, from the kernel's valid ranges |
+//! | group | `vfio_iommu_type1`, an IOMMU | the same |
 //!
-//! The device's own node (with an iommufd) and VFIO's mode without an IOMMU are not supported yet. The
-//! ways are tried in order; why a better one was not taken stays known ([`VfioTransport::rejections`]).
+//! They are tried in this order; why a better one was not taken stays known
+//! ([`VfioTransport::rejections`]). VFIO's mode without an IOMMU is not supported yet.
 //!
 //! Opening resets the function, so firmware that ran is gone; closing it (also when the process is
 //! killed) stops its DMA and resets it again, both by the kernel.
@@ -16,6 +17,7 @@
 mod device;
 mod group;
 mod ioctl;
+mod iommufd;
 mod mmio;
 mod reason;
 mod space;
@@ -152,8 +154,9 @@ fn open_by(
     address: Bdf,
 ) -> std::result::Result<(Device, AddressSpace), Reason> {
     let parts = match path {
+        AccessPath::VfioDevice => iommufd::open(root, node, address)?,
         AccessPath::VfioGroup => group::open(root, node, address)?,
-        AccessPath::VfioDevice | AccessPath::VfioNoIommu => return Err(Reason::NotSupported),
+        AccessPath::VfioNoIommu => return Err(Reason::NotSupported),
     };
     let device = Device::new(address.to_string(), parts.device).map_err(Reason::Unusable)?;
     Ok((device, parts.memory))

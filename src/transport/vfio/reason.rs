@@ -152,10 +152,12 @@ pub(super) fn open_node(root: &Root, node: &Path) -> Result<OwnedFd, Reason> {
     })
 }
 
-/// The node is open in a process: which, as far as can be seen.
-fn held(root: &Root, node: &Path) -> Obstacle {
+/// The node is open in another process: which, as far as can be seen.
+pub(super) fn held(root: &Root, node: &Path) -> Obstacle {
     let name = node.to_string_lossy().into_owned();
-    Obstacle::InUse {
-        holders: Holders::find(root, |open| open == name),
-    }
+    let mut holders = Holders::find(root, |open| open == name);
+    holders
+        .processes
+        .retain(|holder| holder.pid != std::process::id());
+    Obstacle::InUse { holders }
 }

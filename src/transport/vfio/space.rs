@@ -29,6 +29,13 @@ pub(super) enum Mapper {
         /// The group: held open as long as its device is in use.
         _group: OwnedFd,
     },
+    /// An address space of an iommufd.
+    Ioas {
+        /// The iommufd.
+        iommufd: OwnedFd,
+        /// The address space's number in it.
+        ioas: u32,
+    },
 }
 
 impl Mapper {
@@ -37,12 +44,16 @@ impl Mapper {
             Self::Container { container, .. } => {
                 ioctl::map(container.as_fd(), memory, at, len, direction)
             }
+            Self::Ioas { iommufd, ioas } => {
+                ioctl::ioas_map(iommufd.as_fd(), *ioas, memory, at, len, direction)
+            }
         }
     }
 
     fn unmap(&self, at: Iova, len: u64) -> nix::Result<u64> {
         match self {
             Self::Container { container, .. } => ioctl::unmap(container.as_fd(), at, len),
+            Self::Ioas { iommufd, ioas } => ioctl::ioas_unmap(iommufd.as_fd(), *ioas, at, len),
         }
     }
 }

@@ -13,15 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import Unavailable
+from . import Unavailable, custom
 from .packages import Debian, run
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """A Debian kernel: the meta package that names it, its architecture, the modules guests load, in order."""
+    """A kernel: the meta package that names it (none: our own), its architecture, the modules guests load, in order."""
 
-    meta: str
+    meta: str | None
     architecture: str
     modules: tuple[str, ...]
 
@@ -33,6 +33,8 @@ KERNELS = {
     "cloud-amd64": Kernel("linux-image-cloud-amd64", "amd64", VFIO),
     # 16 KiB pages, as on a Raspberry Pi 5.
     "arm64-16k": Kernel("linux-image-arm64-16k", "arm64", ("virtio-iommu", *VFIO)),
+    # VFIO device nodes and iommufd.
+    "custom-amd64": Kernel(None, "amd64", ()),
 }
 
 
@@ -79,6 +81,8 @@ class Cache:
         kernel = KERNELS[name]
 
         def fill(folder: Path):
+            if kernel.meta is None:
+                return custom.build(self.debian, folder)
             package = self.debian.dependency(f"{kernel.meta}:{kernel.architecture}", "linux-image-")
             tree = folder / "tree"
             self.debian.unpack([package], tree)

@@ -1,4 +1,5 @@
 # about: a second process is told who holds the card; a killed one leaves it usable
+# kernels: cloud-amd64 custom-amd64
 # tool: yes
 # sim: --fault slow=300
 # firmware: --release 5.2.0 --size 512K
@@ -13,7 +14,7 @@ first=$!
 held() { [ "$(cat "$card/enable")" != 0 ]; }
 until_true 30 "the first process opens the card" held
 refused_with 1 hailoctl identify
-check_said "in use by hailoctl (pid $first)"
+check_said "can't be opened: in use by hailoctl (pid $first)"
 
 kill -9 $first
 wait $first 2>/dev/null || true

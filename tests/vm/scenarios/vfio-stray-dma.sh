@@ -1,5 +1,5 @@
 # about: a write to an address that was never mapped is refused by the IOMMU and reported by the kernel
-# kernels: cloud-amd64 arm64-16k
+# kernels: cloud-amd64 arm64-16k custom-amd64
 # tool: yes
 # sim: --fault stray-dma=36864:always
 # firmware: --release 5.2.0 --size 512K
