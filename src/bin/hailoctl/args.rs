@@ -43,7 +43,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Which device: a PCI address, a number of `scan`, sim[:PROFILE] or vfio-user:SOCKET; without
+    /// Which device: a PCI address, a number of `scan`, sim or sim:PROFILE, vfio-user:SOCKET; without
     /// it $HAILOCTL_DEVICE, then the only card
     #[arg(short, long, global = true)]
     device: Option<String>,
