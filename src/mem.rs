@@ -305,7 +305,7 @@ impl HostMemory {
     }
 
     /// Writes records of 16 bytes one after the other: the inner loop of descriptor programming.
-    /// `record(n)` gives the words of record n. The device must not be reading the range.
+    /// `record` gives the words of one after the other. The device must not be reading the range.
     ///
     /// # Errors
     /// The range is outside, or no multiple of 16, or the memory is a file.
@@ -314,7 +314,7 @@ impl HostMemory {
         &self,
         offset: usize,
         count: usize,
-        mut record: impl FnMut(usize) -> [u32; 4],
+        mut record: impl FnMut() -> [u32; 4],
     ) -> Result<(), MemoryError> {
         let len = count.checked_mul(16).filter(|_| offset.is_multiple_of(16));
         let len = len.ok_or(OutOfRange {
@@ -324,7 +324,7 @@ impl HostMemory {
         })?;
         let first = self.writable(offset, len)?.cast::<[u32; 4]>();
         for index in 0..count {
-            let words = record(index).map(u32::to_le);
+            let words = record().map(u32::to_le);
             // SAFETY: `index` is below `count`, for which `writable` checked the room.
             let place = unsafe { first.add(index) };
             // SAFETY: the place is inside the mapping and aligned to 16.
@@ -455,12 +455,16 @@ mod tests {
     #[test]
     fn records_are_written_in_order() {
         let memory = HostMemory::anonymous(64).unwrap();
+        let mut n = 0;
         memory
-            .fill16(16, 2, |n| [u32::try_from(n).unwrap(), 1, 2, 3])
+            .fill16(16, 2, || {
+                n += 1;
+                [n - 1, 1, 2, 3]
+            })
             .unwrap();
         assert_eq!(memory.load32(16).unwrap(), 0);
         assert_eq!(memory.load32(32).unwrap(), 1);
         assert_eq!(memory.load32(44).unwrap(), 3);
-        assert!(memory.fill16(memory.len() - 16, 2, |_| [0; 4]).is_err());
+        assert!(memory.fill16(memory.len() - 16, 2, || [0; 4]).is_err());
     }
 }

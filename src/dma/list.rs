@@ -90,44 +90,26 @@ impl DescriptorList {
     /// # Errors
     /// A segment that can't be cut into pages; the list's end in the middle where it does not wrap.
     pub fn program(&self, buffer: &Chunk<'_>, first: u32) -> Result<u32, DmaError> {
-        // A page is a power of two: shifts where a division a segment would cost more than its pages.
-        let (shift, page_mask) = (buffer.page.trailing_zeros(), to_usize(buffer.page) - 1);
-        let mut index = first;
-        let mut left = buffer.bytes;
-        for segment in buffer.segments {
-            let bytes = segment.len.min(left);
-            if bytes == 0 {
-                break;
-            }
-            left -= bytes;
-            // Only the end of the buffer may be shorter than a page.
-            let whole = left == 0 || bytes & page_mask == 0;
-            if !whole || !segment.address.is_aligned_to(ADDRESS_ALIGNMENT) {
-                return Err(DmaError::BadSegment {
-                    address: segment.address,
-                    len: segment.len,
-                    page: buffer.page,
-                });
-            }
-            let pages = to_u32((bytes + page_mask) >> shift);
-            let to_end = (self.len - index).min(pages);
-            self.run(buffer, index, segment.address, to_end)?;
-            index += to_end;
-            if index == self.len {
-                index = 0;
-            }
-            if to_end < pages {
-                let skipped = u64::from(to_end) << shift;
-                self.run(
-                    buffer,
-                    index,
-                    Iova(segment.address.0 + skipped),
-                    pages - to_end,
-                )?;
-                index += pages - to_end;
-            }
-        }
         let count = buffer.descriptors();
+        let mut pages = Pages::new(buffer);
+        if let [_] = buffer.segments {
+            // One run of addresses: no look at the segment for each page.
+            pages.enter();
+            if pages.left > 0 {
+                pages.bad = buffer.segments.first().copied();
+            } else {
+                self.fill(first, count, || pages.step())?;
+            }
+        } else {
+            self.fill(first, count, || pages.next())?;
+        }
+        if let Some(bad) = pages.bad {
+            return Err(DmaError::BadSegment {
+                address: bad.address,
+                len: bad.len,
+                page: buffer.page,
+            });
+        }
         let last = (first + count - 1) % self.len;
         let short = buffer.bytes - to_usize(count - 1) * to_usize(buffer.page);
         self.amend(last, to_u32(short), buffer.last_control)?;
@@ -135,27 +117,18 @@ impl DescriptorList {
         Ok(count)
     }
 
-    /// Writes `count` full pages one after the other.
-    #[inline]
-    fn run(
+    /// Writes `count` descriptors from index `first` on, around the end.
+    #[inline(always)]
+    fn fill(
         &self,
-        buffer: &Chunk<'_>,
         first: u32,
-        address: Iova,
         count: u32,
+        mut record: impl FnMut() -> [u32; 4],
     ) -> Result<(), DmaError> {
-        let word0 = buffer.page << 8 | control::PLAIN;
-        let base = address.0 | u64::from(buffer.data_id);
-        let page = u64::from(buffer.page);
-        let record = |n: usize| {
-            // Lossless: an index of the list is below 65,536.
-            let at = base + page * (n as u64);
-            [word0, Iova(at).low(), Iova(at).high(), 0]
-        };
-        self.mapping
-            .memory()
-            .fill16(to_usize(first) * LEN, to_usize(count), record)?;
-        Ok(())
+        let to_end = (self.len - first).min(count);
+        let memory = self.mapping.memory();
+        memory.fill16(to_usize(first) * LEN, to_usize(to_end), &mut record)?;
+        Ok(memory.fill16(0, to_usize(count - to_end), record)?)
     }
 
     /// Sets size and control of one descriptor, whose other words stay.
@@ -206,6 +179,76 @@ impl DescriptorList {
             part(first, to_end);
             part(0, count - to_end);
         }
+    }
+}
+
+/// The pages of a buffer, one after the other, as descriptors.
+struct Pages<'a> {
+    segments: std::slice::Iter<'a, Segment>,
+    /// Pages of the buffer are powers of two: a shift where a division would cost more than a page.
+    shift: u32,
+    page: u64,
+    word0: u32,
+    data_id: u64,
+    /// Bytes of the buffer behind the current segment.
+    left: usize,
+    at: u64,
+    /// Pages left in the current segment.
+    here: usize,
+    /// A segment that can't be cut into pages: what was written is then not to be used.
+    bad: Option<Segment>,
+}
+
+impl<'a> Pages<'a> {
+    fn new(buffer: &Chunk<'a>) -> Self {
+        Self {
+            segments: buffer.segments.iter(),
+            shift: buffer.page.trailing_zeros(),
+            page: buffer.page.into(),
+            word0: buffer.page << 8 | control::PLAIN,
+            data_id: buffer.data_id.into(),
+            left: buffer.bytes,
+            at: 0,
+            here: 0,
+            bad: None,
+        }
+    }
+
+    #[inline(always)]
+    fn next(&mut self) -> [u32; 4] {
+        if self.here == 0 {
+            self.enter();
+        }
+        self.here -= 1;
+        self.step()
+    }
+
+    /// The next page of the current segment.
+    #[inline(always)]
+    fn step(&mut self) -> [u32; 4] {
+        let at = Iova(self.at);
+        self.at = self.at.wrapping_add(self.page);
+        [self.word0, at.low(), at.high(), 0]
+    }
+
+    /// Goes on to the next segment.
+    #[inline]
+    fn enter(&mut self) {
+        let end = Segment {
+            address: Iova(0),
+            len: 0,
+        };
+        let segment = self.segments.next().copied().unwrap_or(end);
+        let bytes = segment.len.min(self.left);
+        self.left -= bytes;
+        let mask = (1 << self.shift) - 1;
+        // Only the end of the buffer may be shorter than a page.
+        let whole = bytes > 0 && (self.left == 0 || bytes & mask == 0);
+        if !whole || !segment.address.is_aligned_to(ADDRESS_ALIGNMENT) {
+            self.bad.get_or_insert(segment);
+        }
+        self.at = segment.address.0 | self.data_id;
+        self.here = ((bytes + mask) >> self.shift).max(1);
     }
 }
 
