@@ -121,10 +121,12 @@ pub(super) const TABLE: &[Condition] = &[
         severity: Severity::Warning,
         title: "processor and card see different data",
         meaning: "On some boards, the Raspberry Pi 5 among them, the processor's caches do not follow what the card writes; a driver must care for that itself.",
-        advice: &["hailoctl finds it out when it opens the card and does what is needed"],
+        advice: &[
+            "nothing to do in this release: it opens cards behind an IOMMU only, where the kernel has made sure of this",
+        ],
         source: "SLM-OS/SLM-Operating-System issue 682, pulls 350, 999",
         detection: Detection::Elsewhere(
-            "a transfer there and back shows it: the self-test when hailoctl opens a card without an IOMMU",
+            "only a transfer there and back would show it, on a card without an IOMMU, which this release does not open",
         ),
     },
     Condition {

@@ -184,9 +184,9 @@ impl Obstacle {
     #[must_use]
     pub fn hint(&self) -> String {
         match self {
-            Self::NotDriven { chip: Some(Chip::Hailo8) } => {
-                "use the vendor's driver hailo_pci (4.x) for this family".to_owned()
-            }
+            Self::NotDriven {
+                chip: Some(Chip::Hailo8),
+            } => "use the vendor's driver hailo_pci (4.x) for this family".to_owned(),
             Self::NotDriven { chip: Some(_) } => "use the vendor's driver hailo1x_pci".to_owned(),
             Self::NotDriven { chip: None } => {
                 "report it with the output of lspci -nnvv -d 1e60:".to_owned()
@@ -195,32 +195,37 @@ impl Obstacle {
                 format!("unbind it from {driver} and bind it to vfio-pci")
             }
             Self::KernelDriver { driver, holders } => {
-                let pids = holders.processes.iter().map(|holder| holder.pid.to_string());
+                let pids = holders
+                    .processes
+                    .iter()
+                    .map(|holder| holder.pid.to_string());
                 let pids: Vec<_> = pids.collect();
-                format!("end pid {}, then unbind it from {driver} and bind it to vfio-pci", pids.join(", "))
+                format!(
+                    "end pid {}, then unbind it from {driver} and bind it to vfio-pci",
+                    pids.join(", ")
+                )
             }
             Self::Unbound { address } => format!(
                 "as root: echo vfio-pci > /sys/bus/pci/devices/{address}/driver_override; \
                  echo {address} > /sys/bus/pci/drivers_probe"
             ),
-            Self::NoVfio { .. } => {
-                "use a kernel with CONFIG_VFIO_PCI (and CONFIG_VFIO_NOIOMMU where there is no IOMMU)".to_owned()
-            }
+            Self::NoVfio { .. } => "use a kernel with CONFIG_VFIO_PCI".to_owned(),
             Self::VfioNotLoaded => "as root: modprobe vfio-pci disable_idle_d3=1".to_owned(),
             Self::NoIommu => "switch the IOMMU on (firmware setup; on Intel also intel_iommu=on); \
-                 vfio.enable_unsafe_noiommu_mode=1 does without, but then the card can write any memory"
+                 this release opens no card without one"
                 .to_owned(),
             Self::GroupNotViable { .. } => {
                 "bind these to vfio-pci as well, or put the card into another slot".to_owned()
             }
             Self::NoNode { node } => format!("in a container: pass {} in", node.display()),
             Self::NotPermitted { node, .. } => {
-                format!("be root, or let a udev rule give your group read and write access to {}", node.display())
+                format!(
+                    "be root, or let a udev rule give your group read and write access to {}",
+                    node.display()
+                )
             }
             Self::InUse { .. } => "end that process, or wait for it".to_owned(),
-            Self::Lockdown { .. } => {
-                "use a kernel with VFIO, or switch Secure Boot off".to_owned()
-            }
+            Self::Lockdown { .. } => "use a kernel with VFIO, or switch Secure Boot off".to_owned(),
         }
     }
 }
