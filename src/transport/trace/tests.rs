@@ -1,3 +1,5 @@
+//! Tests of the tracing back end: what is logged, counted, recorded and replayed.
+
 use super::*;
 use crate::spec::config_bar::{InterruptStatus, WINDOW_LEN};
 use crate::spec::register::{Register, RegisterInfo};

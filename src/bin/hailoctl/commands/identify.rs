@@ -143,9 +143,9 @@ impl Identity<'_> {
             "{}, {}, {}",
             self.backend,
             if self.confined {
-                "confined by an IOMMU"
+                "confined to mapped memory"
             } else {
-                "NOT confined by an IOMMU"
+                "NOT confined: the device can reach all memory"
             },
             if self.interrupt {
                 "interrupts"
