@@ -1,31 +1,39 @@
 //! HEF files: opening, and verifying against what the digest crates alone reach on the same bytes.
 //!
-//! `cargo bench --bench hef`. The last lines give the ratio, measured in turns so that both sides see the same machine.
+//! `cargo bench --bench hef`. The first lines give what `hailoctl hef FILE` takes as a whole process, the last ones
+//! the ratio, measured in turns so that both sides see the same machine.
 
 #[path = "../support/hef/mod.rs"]
 mod support;
 
 use std::hint::black_box;
 use std::ops::ControlFlow;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use hailo_vfio::hef::Hef;
 use md5::Digest as _;
+use nix::sys::resource::{UsageWho, getrusage};
 use support::container;
 use support::random::sample;
 
 /// Bytes of config words in the files that are verified.
 const CONFIG: usize = 128 << 20;
 
+/// The description of a network in a version 3 container, without resources.
+fn description() -> Vec<u8> {
+    let sample = (0..)
+        .map(sample)
+        .find(|s| s.version == 3 && s.blobs.is_empty());
+    sample.expect("one of four").proto()
+}
+
 fn open(criterion: &mut Criterion) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let path = directory.path().join("sparse.hef");
-    let proto = (0..)
-        .map(sample)
-        .find(|s| s.version == 3 && s.blobs.is_empty())
-        .expect("one of four")
-        .proto();
+    let proto = description();
     container::write_sparse(&path, &proto, 2 << 30);
     let mut group = criterion.benchmark_group("hef open");
     group.throughput(Throughput::Bytes(
@@ -124,7 +132,37 @@ fn verify() {
     }
 }
 
+/// Whole processes from fork to exit; resident memory is the most of all of them.
+fn processes() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let path = directory.path().join("sparse.hef");
+    container::write_sparse(&path, &description(), 2 << 30);
+    let time = |program: &str, arguments: &[&Path]| {
+        let mut times: Vec<Duration> = (0..200)
+            .map(|_| {
+                let started = Instant::now();
+                let mut command = Command::new(program);
+                command.args(arguments).stdout(Stdio::null());
+                assert!(command.status().expect("it starts").success());
+                started.elapsed()
+            })
+            .collect();
+        times.sort();
+        (times[0], times[times.len() / 2])
+    };
+    let (fastest, median) = time("true", &[]);
+    println!("process true             min {fastest:.2?}, median {median:.2?}");
+    let (fastest, median) = time(env!("CARGO_BIN_EXE_hailoctl"), &[Path::new("hef"), &path]);
+    let children = getrusage(UsageWho::RUSAGE_CHILDREN).expect("always there");
+    println!(
+        "process hef, 2 GiB file  min {fastest:.2?}, median {median:.2?}, {} KiB resident",
+        children.max_rss()
+    );
+}
+
 fn main() {
+    // First: a new process counts the resident memory of the one that started it as its own.
+    processes();
     let mut criterion = Criterion::default()
         .configure_from_args()
         .measurement_time(Duration::from_secs(3));
