@@ -37,6 +37,26 @@ pub mod code {
     pub const POWER_OFF: u32 = 0x103;
 }
 
+/// Status values of a response: Linux error numbers, negated.
+///
+/// Source: vendor hailort v5.2.0, `hailort_driver.cpp`; vendor hailort-drivers v5.3.0, `linux/pcie/src/soc.c`.
+pub mod errno {
+    /// The operation failed.
+    pub const IO: i32 = -5;
+    /// Nobody accepts on the port now, or no channels are free: try again.
+    pub const AGAIN: i32 = -11;
+    /// No memory.
+    pub const NO_MEMORY: i32 = -12;
+    /// The request makes no sense.
+    pub const INVALID: i32 = -22;
+    /// The peer stopped the channel.
+    pub const CONNECTION_RESET: i32 = -104;
+    /// It took too long.
+    pub const TIMED_OUT: i32 = -110;
+    /// Nobody listens on the port.
+    pub const CONNECTION_REFUSED: i32 = -111;
+}
+
 /// Offset of the mailbox in BAR 4; request and response share it.
 ///
 /// Source: vendor hailort-drivers v5.3.0, `common/pcie_common.c`.
@@ -84,6 +104,18 @@ impl Request {
             code: U32::new(code::CLOSE),
             payload,
         }
+    }
+
+    /// The port of a CONNECT.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        u16::from_le_bytes([self.payload[0], self.payload[1]])
+    }
+
+    /// The channels of a CLOSE.
+    #[must_use]
+    pub fn channels(&self) -> u32 {
+        word(&self.payload, 0)
     }
 
     /// A request without payload.
@@ -141,15 +173,29 @@ impl Response {
     /// The version in the answer to QUERY_DRIVER_INFO.
     #[must_use]
     pub fn version(&self) -> Version {
-        let word = |place: usize| {
-            let bytes = &self.payload[4 * place..][..4];
-            bytes
-                .iter()
-                .rev()
-                .fold(0, |sum, &byte| sum << 8 | u32::from(byte))
-        };
+        let word = |place| word(&self.payload, place);
         Version::new(word(0), word(1), word(2))
     }
+
+    /// The answer to CONNECT: the channel that carries data to the device, and the one that carries it back.
+    #[must_use]
+    pub fn connected(to_device: u8, from_device: u8) -> Self {
+        let mut response = Self::status(code::CONNECT, 0);
+        response.payload[..2].copy_from_slice(&[to_device, from_device]);
+        response
+    }
+
+    /// The channels in the answer to CONNECT: to the device, from the device. They may be nonsense.
+    #[must_use]
+    pub fn session_channels(&self) -> (u8, u8) {
+        (self.payload[0], self.payload[1])
+    }
+}
+
+/// Word `place` of a payload.
+fn word(payload: &[u8; 16], place: usize) -> u32 {
+    let words = payload.as_chunks::<4>().0;
+    words.get(place).copied().map_or(0, u32::from_le_bytes)
 }
 
 #[cfg(test)]
@@ -176,9 +222,25 @@ mod tests {
             Request::connect(12133).as_bytes()[..8],
             [0, 1, 0, 0, 0x65, 0x2f, 0, 0]
         );
+        assert_eq!(Request::connect(12133).port(), 12133);
         assert_eq!(
             Request::close(0x0001_0001).as_bytes()[..8],
             [1, 1, 0, 0, 1, 0, 1, 0]
+        );
+        assert_eq!(Request::close(0x0001_0001).channels(), 0x0001_0001);
+        let mut expected = [0; 24];
+        expected[1] = 1;
+        expected[9] = 0x10;
+        assert_eq!(Response::connected(0, 16).as_bytes(), expected);
+        assert_eq!(Response::connected(0, 16).session_channels(), (0, 16));
+        let refused = Response::status(code::CONNECT, errno::CONNECTION_REFUSED);
+        assert_eq!(
+            refused.as_bytes()[..8],
+            [0, 1, 0, 0, 0x91, 0xff, 0xff, 0xff]
+        );
+        assert_eq!(
+            Response::status(code::CONNECT, errno::AGAIN).as_bytes()[4..8],
+            [0xf5, 0xff, 0xff, 0xff]
         );
     }
 }
