@@ -8,6 +8,8 @@ pub mod control;
 pub mod descriptor;
 pub mod firmware;
 pub mod register;
+pub mod rpc;
+pub mod session;
 pub mod vdma_bar;
 pub mod vfio;
 pub mod vfio_user;

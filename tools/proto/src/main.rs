@@ -14,7 +14,23 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    hef(&root.join("src/hef/schema"))
+    hef(&root.join("src/hef/schema"))?;
+    rpc(&root.join("src/spec/rpc"))
+}
+
+/// The bodies of the RPC: types of one module.
+fn rpc(directory: &Path) -> Result<()> {
+    let file = directory.join("rpc.proto");
+    let set = protox::Compiler::new([directory])?
+        .include_source_info(true)
+        .open_file(&file)?
+        .file_descriptor_set();
+    let scratch = scratch()?;
+    Config::new().out_dir(&scratch).compile_fds(set)?;
+    let types = std::fs::read_to_string(scratch.join("rpc.rs"))?;
+    std::fs::remove_dir_all(&scratch)?;
+    std::fs::write(directory.join("types.rs"), types)?;
+    Ok(())
 }
 
 /// The HEF schema: types of one module, plus the table that the bounded scan walks before anything is decoded.
