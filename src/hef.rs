@@ -56,6 +56,7 @@ pub use format::{DataType, Order, Shape};
 pub use genai::{
     CONFIG_RESOURCE, EMBEDDINGS_RESOURCE, ModelKind, ROPE_RESOURCE, TOKENIZER_RESOURCE,
 };
+pub(crate) use layer::hw_frame_bytes;
 pub use layer::{
     Body, Connection, Direction, EdgeLayer, Layer, LayerQuantization, Mux, MuxPart, Peer, Planes,
     Quantization,
@@ -67,6 +68,7 @@ pub use postprocess::{
     Anchors, BoxAndClass, Decoder, Detection, ImageSize, PostProcess, PostProcessKind,
 };
 pub use resource::{CONFIG_PIECE, HEADER_PIECE, Piece, Resource};
+pub(crate) use stream::user_frame_bytes;
 pub use stream::{
     NmsShape, PhysicalStream, RegisterInputs, StreamRegisters, VirtualStream, stream_registers,
 };

@@ -20,6 +20,7 @@ pub mod model;
 pub mod pci;
 pub mod soc;
 pub mod spec;
+pub mod transform;
 pub mod transport;
 
 pub use device::Device;

@@ -32,6 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("soc", &["dma", "irq", "transport", "mem", "spec"]),
     ("nnc", &["dma", "irq", "transport", "mem", "spec"]),
     ("hef", &["spec"]),
+    ("transform", &["hef"]),
     (
         "device",
         &[
@@ -39,6 +40,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "soc",
             "nnc",
             "hef",
+            "transform",
             "dma",
             "irq",
             "transport",
