@@ -8,7 +8,7 @@ use super::set::FirmwareFile;
 use super::stages::BootContext;
 use crate::addr::{DeviceAddr, Iova};
 use crate::deadline::{Backoff, CancelToken, Deadline};
-use crate::dma::{Chunk, DescriptorList, DmaError, FilePages, Side, Stop};
+use crate::dma::{Chunk, DescriptorList, DmaError, FilePages, Side, Stop, part};
 use crate::irq::Waited;
 use crate::spec::board::{BOOT_CHANNELS, BOOT_DESCRIPTORS, BOOT_PAGE};
 use crate::spec::descriptor::{control, data_id};
@@ -139,7 +139,7 @@ impl BootTransfer {
                 let free = BOOT_DESCRIPTORS - channel.used;
                 let room = usize::try_from(free * page).unwrap_or(usize::MAX);
                 let bytes = room.min(pages.len() - offset);
-                let segments = slice(&pages.mapping().segments().0, offset, bytes);
+                let segments = part(&pages.mapping().segments().0, offset, bytes);
                 let fills = channel.used
                     + u32::try_from(bytes.div_ceil(to_usize(page))).unwrap_or(free)
                     == BOOT_DESCRIPTORS;
@@ -358,28 +358,6 @@ fn wait_abort(transport: &dyn Transport, side: Side) -> Result<(), BootError> {
     }
 }
 
-/// The part of `segments` that holds `len` bytes from `offset` on.
-fn slice(segments: &[Segment], offset: usize, len: usize) -> Vec<Segment> {
-    let mut parts = Vec::new();
-    let (mut skip, mut left) = (offset, len);
-    for segment in segments {
-        if left == 0 {
-            break;
-        }
-        if skip >= segment.len {
-            skip -= segment.len;
-            continue;
-        }
-        let take = (segment.len - skip).min(left);
-        parts.push(Segment {
-            address: Iova(segment.address.0 + to_u64(skip)),
-            len: take,
-        });
-        (skip, left) = (0, left - take);
-    }
-    parts
-}
-
 /// Lossless on the hosts that this runs on.
 fn to_u64(value: usize) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
@@ -387,29 +365,4 @@ fn to_u64(value: usize) -> u64 {
 
 fn to_usize(value: u32) -> usize {
     usize::try_from(value).unwrap_or(usize::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slice_of_segments_keeps_their_order_and_bytes() {
-        let segment = |address, len| Segment {
-            address: Iova(address),
-            len,
-        };
-        let all = [
-            segment(0x1000, 100),
-            segment(0x8000, 50),
-            segment(0x4000, 200),
-        ];
-        assert_eq!(slice(&all, 0, 350), all);
-        assert_eq!(
-            slice(&all, 90, 30),
-            [segment(0x1000 + 90, 10), segment(0x8000, 20)]
-        );
-        assert_eq!(slice(&all, 150, 10), [segment(0x4000, 10)]);
-        assert_eq!(slice(&all, 350, 10), []);
-    }
 }

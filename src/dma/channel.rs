@@ -1,40 +1,52 @@
 //! One direction of a session: a circular list, its register side, and the buffers in flight.
 
+mod launch;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::list::{Chunk, check_page, to_u32, to_usize};
+use super::list::{check_page, to_u32, to_usize};
 use super::side::{Side, Stop};
 use super::{
     ChannelOptions, Completion, CompletionSignal, DescriptorList, DmaBuffer, DmaError, Outcome,
-    Ring, SubmitError, SubmitProblem, TransferId, fence,
+    Ring, TransferId, fence,
 };
-use crate::spec::descriptor::{control, data_id};
+use crate::spec::session::{BUFFERS_PER_LAUNCH, MAX_LAUNCHES};
 use crate::spec::vdma_bar::{
     CHANNELS, ChannelControl, ChannelProgress, FIRST_FROM_DEVICE, device_side, host_side,
 };
 use crate::transport::bars::Bars;
 use crate::transport::{Direction, Sync, Transport};
 
-/// Transfers in flight in one channel, as the vendor's driver has them at most.
+/// Buffers in flight in one channel: as many launches as the vendor's driver has at most, of as many buffers.
 ///
-/// Source: vendor hailort-drivers v5.3.0, `common/vdma_common.h`.
+/// Source: vendor hailort-drivers v5.3.0, `common/vdma_common.h`, `common/hailo_ioctl_common.h`.
 #[doc(alias = "HAILO_VDMA_MAX_ONGOING_TRANSFERS")]
-pub(super) const MAX_IN_FLIGHT: usize = 127;
+pub(super) const MAX_IN_FLIGHT: usize = MAX_LAUNCHES * BUFFERS_PER_LAUNCH;
 
+/// A buffer that is not complete.
 #[derive(Debug)]
-struct InFlight {
+struct Held {
     buffer: DmaBuffer,
     bytes: usize,
+    /// Bytes of it that lie in the ring, or went through it.
+    placed: usize,
+    interrupt: bool,
+}
+
+/// What of a buffer lies in the ring: all of it, unless it is longer than the ring has room.
+#[derive(Debug)]
+struct Piece {
     last: u32,
     count: u32,
+    ends: bool,
 }
 
 /// One channel, driven from the host's side. Not `Clone`; dropping it stops it.
 ///
 /// Submitting costs no lock, allocation, system call or MMIO read: descriptors are written to
 /// memory, then the available count by one register write. The word is written from a shadow, since
-/// only this type writes it; after [`Self::distrust`] each submit reads it first.
+/// only this type writes it; after [`Self::distrust`] each launch reads it first.
 #[derive(Debug)]
 pub struct Channel {
     transport: Arc<dyn Transport>,
@@ -44,7 +56,13 @@ pub struct Channel {
     ring: Ring,
     list: Option<DescriptorList>,
     word: Option<ChannelControl>,
-    in_flight: VecDeque<InFlight>,
+    /// Oldest first.
+    held: VecDeque<Held>,
+    pieces: VecDeque<Piece>,
+    /// How many of `held`, the youngest, are not completely in the ring.
+    waiting: usize,
+    /// Descriptors that the device finished and that no reaped piece accounts for.
+    owed: u32,
     submitted: u64,
     distrusted: bool,
 }
@@ -59,14 +77,25 @@ impl Channel {
         number: u32,
         options: ChannelOptions,
     ) -> Result<Self, DmaError> {
+        let statuses = options.signal == CompletionSignal::Memory;
+        let list = DescriptorList::new(transport, options.descriptors, statuses)?;
+        Self::with_list(transport, number, options, list)
+    }
+
+    /// As [`Self::new`], with a list that was used before (see [`Self::into_list`]).
+    ///
+    /// # Errors
+    /// Options that the engine can't do, or that the list does not fit.
+    pub fn with_list(
+        transport: &Arc<dyn Transport>,
+        number: u32,
+        options: ChannelOptions,
+        list: DescriptorList,
+    ) -> Result<Self, DmaError> {
         check_page(options.page)?;
-        let ring = Ring::new(options.descriptors).filter(|_| number < CHANNELS);
+        let fits = number < CHANNELS && list.len() == options.descriptors;
+        let ring = Ring::new(options.descriptors).filter(|_| fits);
         let ring = ring.ok_or(DmaError::BadListLength(options.descriptors))?;
-        let list = DescriptorList::new(
-            transport,
-            options.descriptors,
-            options.signal == CompletionSignal::Memory,
-        )?;
         Ok(Self {
             transport: transport.clone(),
             number,
@@ -75,10 +104,22 @@ impl Channel {
             ring,
             list: Some(list),
             word: None,
-            in_flight: VecDeque::with_capacity(MAX_IN_FLIGHT),
+            held: VecDeque::with_capacity(MAX_LAUNCHES),
+            pieces: VecDeque::with_capacity(MAX_LAUNCHES),
+            waiting: 0,
+            owed: 0,
             submitted: 0,
             distrusted: false,
         })
+    }
+
+    /// The list of a channel that was stopped, to be used again; `None` where the stop was not confirmed.
+    #[must_use]
+    pub fn into_list(mut self) -> Option<DescriptorList> {
+        if self.word.is_some() {
+            return None; // Dropped, and stopped by that.
+        }
+        self.list.take()
     }
 
     /// Which way this channel carries data.
@@ -100,7 +141,7 @@ impl Channel {
     /// Transfers in flight.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.in_flight.len()
+        self.held.len()
     }
 
     /// Descriptors that can be submitted now.
@@ -114,11 +155,12 @@ impl Channel {
     /// # Errors
     /// Transfers are in flight (stop first), or the transport's.
     pub fn start(&mut self) -> Result<(), DmaError> {
-        let list = self.list.as_ref().filter(|_| self.in_flight.is_empty());
+        let list = self.list.as_ref().filter(|_| self.held.is_empty());
         let list = list.ok_or(DmaError::NotStarted(self.number))?;
         self.word = Some(self.side.start(&*self.transport, list)?);
         self.ring = Ring::new(self.options.descriptors)
             .ok_or(DmaError::BadListLength(self.options.descriptors))?;
+        self.owed = 0;
         self.distrusted = false;
         Ok(())
     }
@@ -127,96 +169,6 @@ impl Channel {
     /// reads the register, since a blind write could restart a channel that the peer has stopped.
     pub fn distrust(&mut self) {
         self.distrusted = true;
-    }
-
-    /// Gives the first `bytes` of `buffer` to the device.
-    ///
-    /// # On the device
-    /// Descriptors to memory, then one write of the available count.
-    ///
-    /// # Errors
-    /// The buffer comes back with the reason; nothing was given to the device.
-    #[expect(clippy::result_large_err, reason = "the error carries the buffer back")]
-    pub fn submit(&mut self, buffer: DmaBuffer, bytes: usize) -> Result<TransferId, SubmitError> {
-        match self.try_submit(&buffer, bytes) {
-            Ok((last, count)) => {
-                self.in_flight.push_back(InFlight {
-                    buffer,
-                    bytes,
-                    last,
-                    count,
-                });
-                self.submitted += 1;
-                Ok(TransferId(self.submitted - 1))
-            }
-            Err(reason) => Err(SubmitError { buffer, reason }),
-        }
-    }
-
-    fn try_submit(
-        &mut self,
-        buffer: &DmaBuffer,
-        bytes: usize,
-    ) -> Result<(u32, u32), SubmitProblem> {
-        if bytes == 0 || bytes > buffer.len() {
-            return Err(SubmitProblem::BadLength {
-                bytes,
-                len: buffer.len(),
-            });
-        }
-        let (mapped, needed) = (buffer.direction(), self.direction());
-        if mapped != needed && mapped != Direction::Both {
-            return Err(SubmitProblem::WrongDirection {
-                channel: self.number,
-                mapped,
-                needed,
-            });
-        }
-        let last_control = match self.options.signal {
-            CompletionSignal::Interrupt => control::INTERRUPT_HOST,
-            CompletionSignal::Memory => control::INTERRUPT_HOST | control::REQUEST_STATUS,
-        };
-        let segments = buffer.segments();
-        let chunk = Chunk {
-            segments,
-            bytes,
-            page: self.options.page,
-            data_id: data_id::HOST,
-            last_control,
-        };
-        let wanted = chunk.descriptors();
-        if wanted > self.ring.free() || self.in_flight.len() >= MAX_IN_FLIGHT {
-            let (free, in_flight) = (self.ring.free(), self.in_flight.len());
-            return Err(SubmitProblem::Full {
-                wanted,
-                free,
-                in_flight,
-            });
-        }
-        let mut word = self.word.ok_or(DmaError::NotStarted(self.number))?;
-        if self.distrusted {
-            word = self.check_active()?;
-        }
-        let list = self
-            .list
-            .as_ref()
-            .ok_or(DmaError::NotStarted(self.number))?;
-        let first = self.ring.next();
-        list.program(&chunk, first)?;
-        if !self.transport.capabilities().coherent {
-            self.transport
-                .sync(buffer.mapping().memory(), 0, bytes, Sync::ForDevice);
-        }
-        let mut ring = self.ring;
-        ring.give(wanted);
-        fence::before_doorbell();
-        let word = word.with_available(ring.next());
-        self.transport
-            .write_at(self.side.0, word)
-            .map_err(DmaError::from)?;
-        self.ring = ring;
-        self.word = Some(word);
-        Ok((ring.after(first, wanted - 1), wanted))
     }
 
     /// Reads the control word and checks that the peer has not closed the channel.
@@ -233,16 +185,33 @@ impl Channel {
 
     /// Takes back the oldest transfer if it is complete. By [`CompletionSignal::Memory`] this touches
     /// memory only; by [`CompletionSignal::Interrupt`] it reads one register, but only when nothing
-    /// that an earlier read completed is left.
+    /// that an earlier read completed is left. Where a buffer waits for room it then follows.
     ///
     /// # Errors
     /// The device's counters make no sense, a descriptor failed, or the transport's. What is in
     /// flight stays so until [`Self::stop`].
     pub fn reap(&mut self) -> Result<Option<Completion>, DmaError> {
-        let Some(oldest) = self.in_flight.front() else {
-            return Ok(None);
-        };
-        let (last, count) = (oldest.last, oldest.count);
+        while let Some(&Piece { last, count, ends }) = self.pieces.front() {
+            if self.owed < count && !self.is_done(last, count)? {
+                return Ok(None);
+            }
+            self.owed -= count;
+            self.pieces.pop_front();
+            fence::after_completion();
+            let finished = if ends { self.held.pop_front() } else { None };
+            if self.waiting > 0 {
+                self.place()?;
+                self.launch()?;
+            }
+            if let Some(held) = finished {
+                return Ok(Some(self.finish(held, Outcome::Done)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Looks whether the oldest piece, of `count` descriptors up to `last`, is done.
+    fn is_done(&mut self, last: u32, count: u32) -> Result<bool, DmaError> {
         match self.options.signal {
             CompletionSignal::Memory => {
                 let list = self
@@ -254,33 +223,48 @@ impl Channel {
                     return Err(self.engine_error(last)?);
                 }
                 if !status.is_done() {
-                    return Ok(None);
+                    return Ok(false);
                 }
-                let processed = self.ring.after(last, 1);
-                self.complete(processed)?;
+                self.complete(self.ring.after(last, 1))?;
             }
             CompletionSignal::Interrupt => {
-                if self.owed() < count {
-                    let progress: ChannelProgress = self.transport.read_at(self.side.0)?;
-                    if progress.0 == u32::MAX {
-                        self.transport.check_present()?;
-                    }
-                    self.complete(progress.processed())?;
+                let progress: ChannelProgress = self.transport.read_at(self.side.0)?;
+                if progress.0 == u32::MAX {
+                    self.transport.check_present()?;
                 }
-                if self.owed() < count {
-                    return Ok(None);
-                }
+                self.complete(progress.processed())?;
             }
         }
-        fence::after_completion();
-        let finished = self.in_flight.pop_front();
-        Ok(finished.map(|transfer| self.finish(transfer, Outcome::Done)))
+        Ok(self.owed >= count)
     }
 
-    /// Descriptors that the device finished and that no reaped transfer accounts for.
-    fn owed(&self) -> u32 {
-        let given: u32 = self.in_flight.iter().map(|transfer| transfer.count).sum();
-        given - self.ring.in_flight()
+    /// Looks at the device's counter where the memory shows nothing: whether something is complete that no
+    /// status word tells of. From then on the channel goes by the counter.
+    ///
+    /// # Errors
+    /// The counter makes no sense, or the transport's.
+    pub fn look_at_counter(&mut self) -> Result<bool, DmaError> {
+        let Some(&Piece { last, count, .. }) = self.pieces.front() else {
+            return Ok(false);
+        };
+        if self.owed >= count || self.is_done(last, count)? {
+            return Ok(true);
+        }
+        if self.options.signal == CompletionSignal::Interrupt {
+            return Ok(false);
+        }
+        self.options.signal = CompletionSignal::Interrupt;
+        let done = self.is_done(last, count)?;
+        if done {
+            log::warn!(
+                "{}: channel {} writes no status words; going by its counter",
+                self.transport.name(),
+                self.number
+            );
+        } else {
+            self.options.signal = CompletionSignal::Memory;
+        }
+        Ok(done)
     }
 
     fn complete(&mut self, processed: u32) -> Result<(), DmaError> {
@@ -289,18 +273,18 @@ impl Channel {
             problem,
         };
         let mut ring = self.ring;
-        ring.complete(processed).map_err(problem)?;
+        self.owed += ring.complete(processed).map_err(problem)?;
         self.ring = ring;
         Ok(())
     }
 
-    fn finish(&self, transfer: InFlight, outcome: Outcome) -> Completion {
-        let InFlight { buffer, bytes, .. } = transfer;
+    fn finish(&self, held: Held, outcome: Outcome) -> Completion {
+        let Held { buffer, bytes, .. } = held;
         if !self.transport.capabilities().coherent && self.direction() == Direction::FromDevice {
             self.transport
                 .sync(buffer.mapping().memory(), 0, bytes, Sync::ForCpu);
         }
-        let id = TransferId(self.submitted - 1 - to_u64(self.in_flight.len()));
+        let id = TransferId(self.submitted - 1 - to_u64(self.held.len()));
         Completion {
             id,
             buffer,
@@ -376,27 +360,25 @@ impl Channel {
     }
 
     fn take_back(&mut self) -> Vec<Completion> {
-        let mut all = Vec::with_capacity(self.in_flight.len());
-        while let Some(transfer) = self.in_flight.pop_front() {
-            all.push(self.finish(transfer, Outcome::Stopped));
+        self.pieces.clear();
+        self.waiting = 0;
+        let mut all = Vec::with_capacity(self.held.len());
+        while let Some(held) = self.held.pop_front() {
+            all.push(self.finish(held, Outcome::Stopped));
         }
         all
     }
 
     /// Keeps the memory of a channel whose stop is not confirmed mapped and allocated for good.
     fn leak(&mut self) {
-        let bytes: usize = self
-            .in_flight
-            .iter()
-            .map(|transfer| transfer.buffer.len())
-            .sum();
+        let bytes: usize = self.held.iter().map(|held| held.buffer.len()).sum();
         log::warn!(
             "{}: channel {} did not confirm its stop; {} buffers ({bytes} bytes) and its list are leaked",
             self.transport.name(),
             self.number,
-            self.in_flight.len()
+            self.held.len()
         );
-        std::mem::forget(self.in_flight.drain(..).collect::<Vec<_>>());
+        std::mem::forget(self.held.drain(..).collect::<Vec<_>>());
         std::mem::forget(self.list.take());
     }
 }

@@ -252,6 +252,28 @@ impl<'a> Pages<'a> {
     }
 }
 
+/// The part of `segments` that holds `len` bytes from `offset` on.
+pub(crate) fn part(segments: &[Segment], offset: usize, len: usize) -> Vec<Segment> {
+    let mut parts = Vec::new();
+    let (mut skip, mut left) = (offset, len);
+    for segment in segments {
+        if left == 0 {
+            break;
+        }
+        if skip >= segment.len {
+            skip -= segment.len;
+            continue;
+        }
+        let take = (segment.len - skip).min(left);
+        parts.push(Segment {
+            address: Iova(segment.address.0 + u64::try_from(skip).unwrap_or(u64::MAX)),
+            len: take,
+        });
+        (skip, left) = (0, left - take);
+    }
+    parts
+}
+
 /// One buffer to program: see [`DescriptorList::program`].
 #[derive(Clone, Copy, Debug)]
 pub struct Chunk<'a> {
@@ -297,4 +319,29 @@ pub(super) const fn to_usize(value: u32) -> usize {
 /// Saturates: a count above 32 bits fits no list and is refused as too long.
 pub(super) fn to_u32(value: usize) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_segments_keeps_their_order_and_bytes() {
+        let segment = |address, len| Segment {
+            address: Iova(address),
+            len,
+        };
+        let all = [
+            segment(0x1000, 100),
+            segment(0x8000, 50),
+            segment(0x4000, 200),
+        ];
+        assert_eq!(part(&all, 0, 350), all);
+        assert_eq!(
+            part(&all, 90, 30),
+            [segment(0x1000 + 90, 10), segment(0x8000, 20)]
+        );
+        assert_eq!(part(&all, 150, 10), [segment(0x4000, 10)]);
+        assert_eq!(part(&all, 350, 10), []);
+    }
 }

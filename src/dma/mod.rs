@@ -17,6 +17,7 @@ mod transfer;
 pub use buffer::DmaBuffer;
 pub use channel::Channel;
 pub(crate) use fence::before_doorbell;
+pub(crate) use list::part;
 pub use list::{Chunk, DescriptorList, page_limit};
 pub use mapping::{FilePages, Mapping};
 pub use ring::{OutOfStep, Ring};

@@ -29,62 +29,82 @@ enum State {
 /// One cause of an interrupt.
 #[derive(Debug)]
 pub struct Event {
-    state: Mutex<State>,
+    latch: Mutex<Latch>,
     changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Latch {
+    state: State,
+    /// Who sleeps: without one a signal makes no system call.
+    waiting: u32,
 }
 
 impl Default for Event {
     fn default() -> Self {
         Self {
-            state: Mutex::new(State::Quiet),
+            latch: Mutex::new(Latch {
+                state: State::Quiet,
+                waiting: 0,
+            }),
             changed: Condvar::new(),
         }
     }
 }
 
 impl Event {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Latch> {
+        self.latch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Signals the event. Signals do not add up.
     pub fn signal(&self) {
-        let mut state = self.lock();
-        if *state == State::Quiet {
-            *state = State::Signalled;
+        let mut latch = self.lock();
+        if latch.state == State::Quiet {
+            latch.state = State::Signalled;
         }
-        drop(state);
-        self.changed.notify_all();
+        self.wake(latch);
     }
 
     /// Wakes every waiter, now and later, with [`Waited::Lost`].
     pub fn lose(&self) {
-        *self.lock() = State::Lost;
-        self.changed.notify_all();
+        let mut latch = self.lock();
+        latch.state = State::Lost;
+        self.wake(latch);
+    }
+
+    fn wake(&self, latch: MutexGuard<'_, Latch>) {
+        let sleeps = latch.waiting > 0;
+        drop(latch);
+        if sleeps {
+            self.changed.notify_all();
+        }
     }
 
     /// Forgets a signal that came before; a lost event stays lost.
     pub fn clear(&self) {
-        let mut state = self.lock();
-        if *state == State::Signalled {
-            *state = State::Quiet;
+        let mut latch = self.lock();
+        if latch.state == State::Signalled {
+            latch.state = State::Quiet;
         }
     }
 
     /// Waits for the signal and takes it.
     pub fn wait(&self, deadline: &Deadline) -> Waited {
-        let mut state = self.lock();
+        let mut latch = self.lock();
         loop {
-            match *state {
+            match latch.state {
                 State::Signalled => {
-                    *state = State::Quiet;
+                    latch.state = State::Quiet;
                     return Waited::Fired;
                 }
                 State::Lost => return Waited::Lost,
                 State::Quiet if deadline.expired() => return Waited::TimedOut,
                 State::Quiet => {
-                    let waited = self.changed.wait_timeout(state, deadline.remaining());
-                    state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                    latch.waiting += 1;
+                    let waited = self.changed.wait_timeout(latch, deadline.remaining());
+                    latch = waited.unwrap_or_else(PoisonError::into_inner).0;
+                    latch.waiting -= 1;
                 }
             }
         }

@@ -4,4 +4,4 @@ mod event;
 mod thread;
 
 pub use event::{Event, Waited};
-pub use thread::{Counts, Interrupts, IrqError};
+pub use thread::{Counts, Interrupts, IrqError, Sink};

@@ -1,10 +1,14 @@
 //! The thread that owns the interrupt and the status registers.
 //!
 //! One status word serves all causes, so it has one reader: it reads the causes, acknowledges exactly
-//! those, signals their events, and looks once more before it sleeps. Interrupts are a hint: while
-//! somebody waits, the thread also looks every [`LOOK_AGAIN`] by itself, so a lost interrupt costs
-//! that long and is counted, not a time-out. Without an interrupt the same loop polls.
+//! those, signals their events, and looks once more before it sleeps. Interrupts are a hint: whoever
+//! waits for [`LOOK_AGAIN`] in vain makes the thread look, so a lost interrupt costs that long and is
+//! counted, not a time-out. Without an interrupt the same loop polls.
+//!
+//! A [`Sink`] is called by the thread itself: a completion that leads to the next doorbell then needs no
+//! other thread to wake.
 
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -21,11 +25,12 @@ use crate::deadline::Deadline;
 use crate::spec::config_bar::{
     DestinationEvents, InterruptMask, InterruptStatus, MASK_ALL_CAUSES, SourceEvents,
 };
+use crate::spec::control::software;
 use crate::spec::vdma_bar::CHANNELS;
 use crate::transport::bars::Bars;
 use crate::transport::{Transport, TransportError};
 
-/// How often the thread looks without an interrupt while somebody waits.
+/// How long somebody waits until the thread looks without an interrupt.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// How often it polls where there is no interrupt, while somebody waits.
 const POLL_BUSY: Duration = Duration::from_micros(50);
@@ -57,12 +62,29 @@ pub struct Counts {
     pub lost: u64,
 }
 
+/// What the thread calls when something happened to channels. It runs on the thread: it must not wait.
+pub trait Sink: fmt::Debug + Send + Sync {
+    /// Transfers of the channels may be complete.
+    fn completed(&self);
+    /// The device closed sessions, perhaps this one: its channels' control registers tell.
+    fn closed(&self);
+    /// The device was lost.
+    fn lost(&self, reason: &str);
+}
+
 #[derive(Debug)]
 struct Shared {
     transport: Arc<dyn Transport>,
     software: [Event; 8],
     channels: [Event; CHANNELS as usize],
+    /// Whom to call, and for which channels (bit n for channel n).
+    sinks: Mutex<Vec<(u32, Arc<dyn Sink>)>>,
+    /// How often the device said that it closed sessions.
+    closes: AtomicU32,
     waiters: AtomicU32,
+    /// Somebody waited long: look without an interrupt.
+    look: AtomicBool,
+    looked: Mutex<Instant>,
     /// Held by whoever uses the status registers.
     registers: Mutex<()>,
     stop: AtomicBool,
@@ -96,7 +118,11 @@ impl Interrupts {
             transport: transport.clone(),
             software: Default::default(),
             channels: Default::default(),
+            sinks: Mutex::new(Vec::new()),
+            closes: AtomicU32::new(0),
             waiters: AtomicU32::new(0),
+            look: AtomicBool::new(false),
+            looked: Mutex::new(Instant::now()),
             registers: Mutex::new(()),
             stop: AtomicBool::new(false),
             wake,
@@ -173,14 +199,49 @@ impl Interrupts {
         self.wait(self.shared.channel_event(channel), deadline)
     }
 
-    fn wait(&self, event: &Event, deadline: &Deadline) -> Waited {
-        // The thread sleeps without end while nobody waits: the first waiter makes it look around.
-        if self.shared.waiters.fetch_add(1, Ordering::SeqCst) == 0 {
-            self.shared.kick();
+    /// Waits for an event that a [`Sink`] signals.
+    pub fn wait(&self, event: &Event, deadline: &Deadline) -> Waited {
+        let shared = &*self.shared;
+        let polls = !shared.transport.capabilities().interrupt;
+        // Where there is no interrupt the thread polls seldom until somebody waits.
+        if polls && shared.waiters.fetch_add(1, Ordering::SeqCst) == 0 {
+            shared.kick();
         }
-        let waited = event.wait(deadline);
-        self.shared.waiters.fetch_sub(1, Ordering::SeqCst);
+        let waited = loop {
+            let waited = event.wait(&Deadline::after(deadline.remaining().min(LOOK_AGAIN)));
+            if waited != Waited::TimedOut {
+                break waited;
+            }
+            shared.look_again();
+            if deadline.expired() {
+                break waited;
+            }
+        };
+        if polls {
+            shared.waiters.fetch_sub(1, Ordering::SeqCst);
+        }
         waited
+    }
+
+    /// Has `sink` called for the channels whose bits are set in `channels`, and for every close.
+    pub fn register(&self, channels: u32, sink: Arc<dyn Sink>) {
+        self.shared.lock_sinks().push((channels, sink));
+    }
+
+    /// Ends a registration: when this returns the thread does not call the sink any more. The caller holds
+    /// no lock that the sink takes.
+    pub fn unregister(&self, channels: u32) {
+        let mut sinks = self.shared.lock_sinks();
+        let ended = sinks.iter().position(|(of, _)| *of == channels);
+        let ended = ended.map(|place| sinks.swap_remove(place));
+        drop(sinks);
+        drop(ended);
+    }
+
+    /// How often the device has said that it closed sessions.
+    #[must_use]
+    pub fn closes(&self) -> u32 {
+        self.shared.closes.load(Ordering::SeqCst)
     }
 
     /// Why the device was lost, once it was.
@@ -258,9 +319,8 @@ impl Shared {
             Ok(interrupt) => interrupt,
             Err(error) => return self.lose(&error.to_string()),
         };
-        let mut look = None;
         while !self.stop.load(Ordering::SeqCst) {
-            let pause = self.pause(interrupt.is_some(), &mut look);
+            let pause = self.pause(interrupt.is_some());
             let woken = match self.sleep(interrupt, pause) {
                 Ok(woken) => woken,
                 Err(errno) => return self.lose(&format!("waiting for interrupts: {errno}")),
@@ -268,13 +328,12 @@ impl Shared {
             if woken.lost {
                 return self.lose("the kernel asks for the device back or reports an error");
             }
-            let due = look.map_or(interrupt.is_none(), |at| Instant::now() >= at);
+            let due = self.look.swap(false, Ordering::SeqCst) || interrupt.is_none();
             if woken.interrupt {
                 self.interrupts.fetch_add(1, Ordering::Relaxed);
             } else if !due {
                 continue; // Only the length of the sleep changes, or the thread ends.
             }
-            look = None;
             match self.handle() {
                 Ok(0) if woken.interrupt => {
                     self.spurious.fetch_add(1, Ordering::Relaxed);
@@ -292,21 +351,24 @@ impl Shared {
         }
     }
 
-    /// How long the thread may sleep; `look` is when it looks by itself, while somebody waits. Short
-    /// waits one after the other do not put that off.
-    fn pause(&self, interrupt: bool, look: &mut Option<Instant>) -> Option<Duration> {
+    /// How long the thread may sleep.
+    fn pause(&self, interrupt: bool) -> Option<Duration> {
         let waiting = self.waiters.load(Ordering::SeqCst) > 0;
         match (interrupt, waiting) {
-            (true, true) => {
-                let at = *look.get_or_insert_with(|| Instant::now() + LOOK_AGAIN);
-                Some(at.saturating_duration_since(Instant::now()))
-            }
-            (true, false) => {
-                *look = None;
-                None
-            }
+            (true, _) => None,
             (false, true) => Some(POLL_BUSY),
             (false, false) => Some(POLL_IDLE),
+        }
+    }
+
+    /// Somebody waited in vain: makes the thread look, unless somebody else just did. Short waits one after
+    /// the other do not put that off.
+    fn look_again(&self) {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        if looked.elapsed() >= LOOK_AGAIN {
+            *looked = Instant::now();
+            self.look.store(true, Ordering::SeqCst);
+            self.kick();
         }
     }
 
@@ -379,9 +441,20 @@ impl Shared {
                 }
                 channels |= events.0;
             }
+            let closed = status.software() & software::SOC_CLOSED != 0;
+            if closed {
+                self.closes.fetch_add(1, Ordering::SeqCst);
+            }
             for (bit, event) in self.channels.iter().enumerate() {
-                if channels >> bit & 1 != 0 {
+                if closed || channels >> bit & 1 != 0 {
                     event.signal();
+                }
+            }
+            for (of, sink) in self.lock_sinks().iter() {
+                if closed {
+                    sink.closed();
+                } else if of & channels != 0 {
+                    sink.completed();
                 }
             }
         }
@@ -398,6 +471,13 @@ impl Shared {
         for event in self.software.iter().chain(&self.channels) {
             event.lose();
         }
+        for (_, sink) in self.lock_sinks().iter() {
+            sink.lost(reason);
+        }
+    }
+
+    fn lock_sinks(&self) -> MutexGuard<'_, Vec<(u32, Arc<dyn Sink>)>> {
+        self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
