@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::core::Core;
 use super::fault::Fault;
 use super::rom::{Diagnosis, status};
+use super::service::Service;
 use crate::addr::DeviceAddr;
 use crate::spec::access_bar::Doorbell10;
 use crate::spec::board::{Layout, Sku, Stage, StageTransport, TRIGGER};
@@ -329,6 +330,9 @@ impl Core {
         self.bridge
             .point(FIRMWARE_WINDOW, DeviceAddr(FIRMWARE_LOADED.into()));
         self.firmware.life = Life::Running(version);
+        if let Some(port) = self.profile.echo {
+            self.sessions.listen(port, Service::Echo);
+        }
         self.say(&format!("system {version} runs"));
     }
 

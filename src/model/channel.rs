@@ -4,10 +4,11 @@
 
 use super::complaint::Complaints;
 use super::side::{Side, error};
+use crate::spec::descriptor::data_id;
 use crate::spec::register::{Bar, Register};
 use crate::spec::vdma_bar::{
     CHANNELS, ChannelControl, ChannelErrorAndListLow, ChannelListHigh, ChannelProgress, SIDES,
-    control, device_side,
+    control, device_side, host_side,
 };
 
 /// A channel.
@@ -21,6 +22,8 @@ pub(super) struct Channel {
     pub(super) stuck: bool,
     /// Whether anything was processed in this life.
     pub(super) moved: bool,
+    /// The chip stopped it by itself, and the host has not started it since: it may not know yet.
+    dropped: bool,
 }
 
 /// What a write to a channel register means to the rest of the chip.
@@ -30,6 +33,10 @@ pub(super) enum Event {
     None,
     /// A channel runs and has descriptors: they came, or it resumed.
     Fed(u32),
+    /// The host started its side of a channel, be it with descriptors already.
+    Started(u32),
+    /// A count made no sense: the channel stopped.
+    Failed(u32),
 }
 
 /// All channels.
@@ -158,6 +165,7 @@ impl Channels {
                 "depth or data id of {name} was changed while it ran"
             ));
         }
+        let host_starts = instance == host_side(instance / 2) && !old.is_active() && side.runs();
         let starts = !old.is_active() && side.is_active();
         let stops = old.is_active() && !side.is_active();
         if starts {
@@ -168,7 +176,10 @@ impl Channels {
         let moved = side.available != old.available || starts;
         if moved && side.is_active() && side.available != 0 {
             self.check_available(&mut side, old, starts, name, complaints);
-        } else if side.available != old.available && side.available != 0 {
+        } else if side.available != old.available
+            && side.available != 0
+            && !self.get(instance / 2).dropped
+        {
             complaints.add(format!(
                 "{name} was given descriptors while it was not started"
             ));
@@ -180,11 +191,16 @@ impl Channels {
         {
             channel.life = channel.life.wrapping_add(1);
             channel.moved = false;
+            channel.dropped &= !starts;
             for side in &mut channel.sides {
                 side.drop_fetched();
             }
         }
-        if works {
+        if side.error != old.error && side.error != 0 {
+            Event::Failed(instance / 2)
+        } else if host_starts {
+            Event::Started(instance / 2)
+        } else if works {
             Event::Fed(instance / 2)
         } else {
             Event::None
@@ -226,6 +242,60 @@ impl Channels {
                 side.control = control::ABORT;
                 side.drop_fetched();
             }
+        }
+    }
+
+    /// The chip's driver starts its side on a list of 65,536 descriptors in the chip's memory.
+    pub(super) fn start_device_side(&mut self, channel: u32, list: u64) {
+        let started = Side {
+            control: control::START,
+            data_id: data_id::DEVICE,
+            list,
+            ..Side::default()
+        };
+        self.change_device_side(channel, |side| *side = started);
+    }
+
+    /// The chip's driver stops its side.
+    pub(super) fn stop_device_side(&mut self, channel: u32) {
+        self.change_device_side(channel, |side| side.control = control::ABORT);
+    }
+
+    fn change_device_side(&mut self, channel: u32, change: impl FnOnce(&mut Side)) {
+        self.change(device_side(channel), change);
+        if let Some(channel) = self.get_mut(channel) {
+            channel.life = channel.life.wrapping_add(1);
+            for side in &mut channel.sides {
+                side.drop_fetched();
+            }
+        }
+    }
+
+    /// The chip's driver makes `count` more descriptors available; the ring has room for them.
+    pub(super) fn feed_device_side(&mut self, channel: u32, count: u32) {
+        self.change(device_side(channel), |side| side.feed(count));
+    }
+
+    /// Descriptors of the device side that are not processed.
+    pub(super) fn device_side_waits(&self, channel: u32) -> u32 {
+        self.side(device_side(channel)).waiting()
+    }
+
+    /// Descriptors of the host side that are not processed.
+    pub(super) fn host_side_waits(&self, channel: u32) -> u32 {
+        self.side(host_side(channel)).waiting()
+    }
+
+    pub(super) fn host_side_is_active(&self, channel: u32) -> bool {
+        self.side(host_side(channel)).is_active()
+    }
+
+    /// The chip makes both sides inactive: a session that it closes.
+    pub(super) fn stop_both_sides(&mut self, channel: u32) {
+        self.stop_device_side(channel);
+        self.change(host_side(channel), |side| side.control = control::ABORT);
+        if let Some(channel) = self.get_mut(channel) {
+            channel.dropped = true;
         }
     }
 

@@ -17,6 +17,8 @@ use super::fault::{Fault, FaultPlan};
 use super::memory::Memory;
 use super::profile::Profile;
 use super::received::{self, ReceivedFile};
+use super::service::{Service, SessionStream};
+use super::session::{PAIRS, SessionId};
 use super::timing::Timing;
 use crate::deadline::Deadline;
 use crate::spec::board::Sku;
@@ -24,14 +26,16 @@ use crate::spec::register::Bar;
 use crate::transport::local::{ByteEnables, Endpoint, Host, LocalTransport};
 
 /// The chip, and who waits for what.
-struct State {
-    core: Core,
+pub(super) struct State {
+    pub(super) core: Core,
     /// The worker sleeps.
     asleep: bool,
     /// The chip is being dropped.
     stop: bool,
     /// Calls into the host that are under way without the lock.
     host_calls: u32,
+    /// The engine waits for the link.
+    link_busy: bool,
 }
 
 /// What chip and worker share.
@@ -41,11 +45,15 @@ pub(super) struct Shared {
     wake: Condvar,
     /// Wakes those who wait for the worker: to be idle, or to be done with the host.
     quiet: Condvar,
+    /// Wake the threads of a session, by its pair of channels.
+    pub(super) session_wakes: [Condvar; PAIRS],
+    /// Threads of services.
+    services: Mutex<Vec<JoinHandle<()>>>,
     pub(super) timing: Timing,
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -58,10 +66,17 @@ impl Shared {
         result
     }
 
-    fn unlock(&self, mut state: MutexGuard<'_, State>) {
+    pub(super) fn unlock(&self, mut state: MutexGuard<'_, State>) {
         if state.core.work && state.asleep {
             state.asleep = false;
             self.wake.notify_one();
+        }
+        let woken = std::mem::take(&mut state.core.sessions.woken);
+        if woken != 0 {
+            let all = (0..).zip(&self.session_wakes);
+            for (_, wake) in all.filter(|(pair, _)| woken >> pair & 1 != 0) {
+                wake.notify_all();
+            }
         }
         if let Some(host) = state.core.take_message() {
             state.host_calls += 1;
@@ -96,23 +111,32 @@ impl Shared {
     }
 
     /// The worker: engine and firmware.
-    fn work(&self) {
-        let mut engine = Engine::new();
+    fn work(self: &Arc<Self>) {
+        let mut engine = Engine::new(&self.timing);
         let mut state = self.lock();
         while !state.stop {
             state.core.work = false;
-            state.core.run_firmware(Instant::now());
-            if let Some(job) = state.core.next_job(engine.turn) {
+            let now = Instant::now();
+            state.core.run_firmware(now);
+            if let Some((id, service)) = state.core.sessions.accepted.pop() {
+                self.unlock(state);
+                self.start_service(id, service);
+                state = self.lock();
+                continue;
+            }
+            if let Some(mut job) = state.core.next_job(engine.turn, engine.link.busy(now)) {
                 state.host_calls += 1;
                 self.unlock(state);
-                engine.process(self, &job);
+                engine.process(self, &mut job);
                 drop(job);
                 self.end_host_call();
                 state = self.lock();
                 continue;
             }
-            let due = state.core.firmware.next_due();
-            if state.core.has_message() {
+            let link_due = engine.link.due(now);
+            let due = [state.core.firmware.next_due(), link_due];
+            let due = due.into_iter().flatten().min();
+            if state.core.has_message() || state.core.sessions.woken != 0 {
                 self.unlock(state);
                 state = self.lock();
                 continue;
@@ -121,6 +145,7 @@ impl Shared {
                 continue;
             }
             state.asleep = true;
+            state.link_busy = link_due.is_some();
             self.quiet.notify_all();
             state = match due {
                 None => self
@@ -134,6 +159,27 @@ impl Shared {
                 }
             };
             state.asleep = false;
+        }
+    }
+}
+
+impl Shared {
+    /// Starts the thread of a service for a session that was accepted.
+    fn start_service(self: &Arc<Self>, id: SessionId, service: Service) {
+        let stream = SessionStream {
+            shared: self.clone(),
+            id,
+        };
+        let thread = std::thread::Builder::new().name("sim-service".to_owned());
+        let started = thread.spawn(move || service.run(&stream));
+        let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
+        services.retain(|thread| !thread.is_finished());
+        match started {
+            Ok(thread) => services.push(thread),
+            Err(error) => {
+                log::error!("sim: no thread for a session: {error}");
+                self.change(|core| core.drop_session(id));
+            }
         }
     }
 }
@@ -166,11 +212,14 @@ impl Chip {
             asleep: false,
             stop: false,
             host_calls: 0,
+            link_busy: false,
         };
         let shared = Arc::new(Shared {
             state: Mutex::new(state),
             wake: Condvar::new(),
             quiet: Condvar::new(),
+            session_wakes: Default::default(),
+            services: Mutex::default(),
             timing,
         });
         let of_worker = shared.clone();
@@ -254,7 +303,7 @@ impl Chip {
         let mut state = self.shared.lock();
         loop {
             let core = &state.core;
-            if state.asleep && !core.work && !core.firmware.is_busy() {
+            if state.asleep && !state.link_busy && !core.work && !core.firmware.is_busy() {
                 return true;
             }
             let left = deadline.remaining();
@@ -275,6 +324,19 @@ impl Drop for Chip {
             && worker.join().is_err()
         {
             log::error!("sim: the chip's worker panicked");
+        }
+        self.shared.change(|core| core.sessions.clear());
+        let services = std::mem::take(
+            &mut *self
+                .shared
+                .services
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        for service in services {
+            if service.join().is_err() {
+                log::error!("sim: a service panicked");
+            }
         }
     }
 }

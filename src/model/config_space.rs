@@ -188,7 +188,13 @@ impl ConfigSpace {
         self.read(COMMAND)
     }
 
-    fn in_d0(&self) -> bool {
+    /// Most bytes that the function asks for in one read request.
+    pub(super) fn max_read_request(&self) -> u32 {
+        express::max_read_request(self.read(EXPRESS + express::DEVICE_CONTROL))
+    }
+
+    /// Whether the function is awake.
+    pub(super) fn in_d0(&self) -> bool {
         self.read(POWER + power::CONTROL) & power::STATE_MASK == 0
     }
 

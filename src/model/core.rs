@@ -16,6 +16,7 @@ use super::counters::Counters;
 use super::fault::{Fault, FaultPlan};
 use super::memory::{Memory, Place};
 use super::profile::Profile;
+use super::session::Sessions;
 use super::timing::Timing;
 use crate::addr::DeviceAddr;
 use crate::spec::access_bar::Doorbell10;
@@ -41,6 +42,7 @@ pub(super) struct Core {
     pub(super) memory: Memory,
     pub(super) channels: Channels,
     pub(super) firmware: Firmware,
+    pub(super) sessions: Sessions,
     /// Firmware that ran until a reset, and what arrived of it.
     pub(super) ended: Option<(Firmware, Memory)>,
     pub(super) pcie_config: u32,
@@ -69,6 +71,7 @@ impl Core {
             memory: Memory::new()?,
             channels: Channels::new(),
             firmware: Firmware::default(),
+            sessions: Sessions::new(),
             ended: None,
             pcie_config: PCIE_CONFIG_AFTER_RESET,
             host: None,
@@ -98,6 +101,7 @@ impl Core {
         }
         self.memory.reset();
         self.channels.reset();
+        self.sessions.clear();
         self.pcie_config = PCIE_CONFIG_AFTER_RESET;
         self.upload_broken = false;
         self.enter_rom();
@@ -143,6 +147,10 @@ impl Core {
         if self.config.write(offset, value, mask) == Effect::Reset {
             self.config.reset(&self.profile, true);
             self.reset_chip();
+        }
+        if !self.config.in_d0() && !self.sessions.open().is_empty() {
+            self.complaints
+                .add("the function was put to sleep with sessions open".to_owned());
         }
         self.work = true; // Bus mastering may have come.
     }
@@ -193,8 +201,17 @@ impl Core {
             }
             Bar::Vdma => {
                 let complaints = &mut self.complaints;
-                if let Event::Fed(channel) = self.channels.write(offset, value, mask, complaints) {
-                    self.note_fed(channel);
+                match self.channels.write(offset, value, mask, complaints) {
+                    Event::None => {}
+                    Event::Fed(channel) => self.note_fed(channel),
+                    Event::Started(channel) => {
+                        self.note_started(channel);
+                        if self.channels.host_side_waits(channel) > 0 {
+                            self.note_fed(channel);
+                        }
+                        self.work = true;
+                    }
+                    Event::Failed(channel) => self.break_channel(channel),
                 }
             }
             Bar::Access => self.write_window(offset, value, mask),

@@ -5,8 +5,6 @@
 //! (another [`Channel::life`](super::channel::Channel)) is dropped. Pages that follow each other on
 //! both sides travel as one copy; order, progress, events and failures are those of single pages.
 
-use std::time::Instant;
-
 use zerocopy::FromBytes;
 
 use super::chip::Shared;
@@ -14,16 +12,17 @@ use super::fault::Fault;
 use super::job::{Cause, DESTINATION, Done, Job, Refusal, SOURCE};
 use super::memory::{Dram, NoMemory};
 use super::side::error;
+use super::timing::{LinkClock, Timing};
 use crate::addr::{DeviceAddr, Iova};
 use crate::spec::descriptor::{Descriptor, LEN, MAX_PAGE, Status, control, data_id};
 
 /// Most bytes moved by one copy.
-const SLICE: usize = 1 << 18;
+pub(super) const SLICE: usize = 1 << 18;
 
-const NAMES: [&str; 2] = ["source", "destination"];
+pub(super) const NAMES: [&str; 2] = ["source", "destination"];
 
 /// Control bits that have a meaning.
-const KNOWN_CONTROL: u32 =
+pub(super) const KNOWN_CONTROL: u32 =
     control::INTERRUPT_HOST | control::REQUEST_STATUS | control::DEVICE_INTERRUPT;
 
 /// Pages that follow each other on both sides, not yet copied.
@@ -46,45 +45,49 @@ impl Run {
     }
 }
 
-fn wants(control_bits: u32, when: u32) -> bool {
+pub(super) fn wants(control_bits: u32, when: u32) -> bool {
     let asked = when | control::HOST_INTERRUPT;
     control_bits & asked == asked
 }
 
 /// A refusal, and the descriptor in the batch that it is about, once that is known.
-type Failure = (Refusal, Option<u32>);
+pub(super) type Failure = (Refusal, Option<u32>);
 
 /// Buffers of the engine, and when its link is free again.
 pub(super) struct Engine {
     lists: [Vec<u8>; 2],
     slice: Vec<u8>,
     run: Run,
-    done: Done,
-    link_free: Instant,
+    pub(super) done: Done,
+    pub(super) link: LinkClock,
     /// The channel that is looked at first: they take turns.
     pub(super) turn: u32,
 }
 
 impl Engine {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(timing: &Timing) -> Self {
         Self {
             lists: [Vec::new(), Vec::new()],
             slice: vec![0; SLICE],
             run: Run::default(),
             done: Done::default(),
-            link_free: Instant::now(),
+            link: LinkClock::new(timing),
             turn: 0,
         }
     }
 
     /// Processes a batch. The chip is not locked.
-    pub(super) fn process(&mut self, shared: &Shared, job: &Job) {
+    pub(super) fn process(&mut self, shared: &Shared, job: &mut Job) {
         self.turn = job.channel + 1;
         self.run = Run::default();
         self.done = Done::default();
         if let Some(address) = job.stray {
             let refused = job.host.write(Iova(address), &[0xa5; 16]).is_err();
             shared.change(|core| core.counters.stray_writes[usize::from(refused)] += 1);
+        }
+        if let Some(part) = job.part.take() {
+            self.stream(shared, job, part);
+            return;
         }
         let outcome = self.move_pages(shared, job);
         self.tell(shared, job, [false; 2]);
@@ -156,7 +159,7 @@ impl Engine {
         self.flush(job)
     }
 
-    fn fetch(&mut self, job: &Job, side: usize) -> Result<(), Refusal> {
+    pub(super) fn fetch(&mut self, job: &Job, side: usize) -> Result<(), Refusal> {
         let registers = &job.sides[side];
         if registers.list_data_id() != data_id::HOST {
             let text = format!(
@@ -178,7 +181,7 @@ impl Engine {
         })
     }
 
-    fn descriptor(&self, side: usize, index: u32) -> Descriptor {
+    pub(super) fn descriptor(&self, side: usize, index: u32) -> Descriptor {
         let at = usize::try_from(index).unwrap_or(0) * LEN;
         let bytes = self.lists[side].get(at..at + LEN).unwrap_or_default();
         Descriptor::read_from_bytes(bytes).unwrap_or_default()
@@ -254,12 +257,11 @@ impl Engine {
     /// stopped meanwhile.
     fn tell(&mut self, shared: &Shared, job: &Job, asked: [bool; 2]) -> bool {
         let done = std::mem::take(&mut self.done);
-        let goes_on = done.pages == 0 || shared.change(|core| core.commit(job, &done, asked));
-        shared.timing.moved(done.bytes, &mut self.link_free);
-        goes_on
+        self.link.occupy(0, done.bytes);
+        done.pages == 0 || shared.change(|core| core.commit(job, &done, asked))
     }
 
-    fn write_status(job: &Job, side: usize, index: u32, status: Status) {
+    pub(super) fn write_status(job: &Job, side: usize, index: u32, status: Status) {
         let registers = &job.sides[side];
         let at = registers.descriptor(registers.next() + index);
         let word = Iova(at.0.wrapping_add(u64::try_from(Status::OFFSET).unwrap_or(0)));

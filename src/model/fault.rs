@@ -44,6 +44,10 @@ pub enum Fault {
     Sku(Sku),
     /// Boot stages and mailbox answers take this much longer.
     Slow(Duration),
+    /// CONNECT is answered with this status.
+    ConnectStatus(i32),
+    /// The chip closes a session as soon as it was accepted.
+    DropSession,
 }
 
 const STORM: u32 = 1000;
@@ -89,6 +93,8 @@ impl Fault {
             "slow" => Self::Slow(Duration::from_millis(number(value)?)),
             "lose-irq" if value.is_none() => Self::LoseInterrupt,
             "spurious-irq" if value.is_none() => Self::SpuriousInterrupt,
+            "connect-status" => Self::ConnectStatus(number(value)?),
+            "drop-session" if value.is_none() => Self::DropSession,
             "no-response" if value.is_none() => Self::NoResponse,
             _ => return None,
         };
@@ -113,6 +119,8 @@ impl fmt::Display for Fault {
             Self::WrongVersion(version) => write!(f, "wrong-version={version}"),
             Self::NoResponse => f.write_str("no-response"),
             Self::Sku(sku) => write!(f, "sku={sku}"),
+            Self::ConnectStatus(status) => write!(f, "connect-status={status}"),
+            Self::DropSession => f.write_str("drop-session"),
             Self::Slow(time) => write!(f, "slow={}", time.as_millis()),
         }
     }
@@ -145,6 +153,8 @@ struct Planned {
 /// | `stray-dma=ADDRESS` | before a batch of descriptors the engine writes 16 bytes to this bus address, as mad firmware might |
 /// | `wrong-version[=V]` | QUERY_DRIVER_INFO reports V (9.9.9) |
 /// | `no-response` | a mailbox request is never answered |
+/// | `connect-status=N` | CONNECT is answered with status N, a negated Linux error number |
+/// | `drop-session` | the chip closes a session as soon as the host has started its channels |
 /// | `sku=N` | the board says that it is SKU N (`default` or 0..63) |
 /// | `slow=MS` | a boot stage or mailbox answer takes so many milliseconds longer |
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -200,7 +210,8 @@ impl FaultPlan {
 #[error(
     "not a fault: {0:?} (expected NAME[=VALUE][:once|:always|:COUNT] with NAME one of stall-stage, \
      fail-stage, reset-at-stage, fail-after, lose-irq, spurious-irq, irq-storm, all-ones-after, \
-     descriptor-error, stuck-channel, stray-dma, wrong-version, no-response, sku, slow)"
+     descriptor-error, stuck-channel, stray-dma, wrong-version, no-response, connect-status, \
+     drop-session, sku, slow)"
 )]
 pub struct FaultError(pub String);
 
@@ -274,6 +285,7 @@ mod tests {
             "fail-after=1000,lose-irq,spurious-irq,irq-storm=50",
             "all-ones-after=100,descriptor-error=7,stuck-channel=1,stray-dma=36864",
             "wrong-version=9.9.9,no-response:always,sku=5,sku=default:once,slow=250",
+            "connect-status=-11:3,drop-session",
         ] {
             assert_eq!(text.parse::<FaultPlan>().unwrap().to_string(), text);
         }

@@ -8,10 +8,11 @@ use super::bridge::EventSide;
 use super::core::Core;
 use super::fault::Fault;
 use super::memory::Dram;
+use super::session::Part;
 use super::side::Side;
 use crate::addr::DeviceAddr;
 use crate::spec::board::PCIE_CONFIG_OPEN_VDMA;
-use crate::spec::vdma_bar::FIRST_FROM_DEVICE;
+use crate::spec::vdma_bar::{CHANNELS, FIRST_FROM_DEVICE};
 use crate::transport::local::Host;
 
 /// Descriptors of one side fetched at a time.
@@ -37,20 +38,27 @@ pub(super) struct Job {
     /// The fault that ends uploads: its limit, and the bytes that may still arrive.
     pub(super) room: Option<(u64, u64)>,
     pub(super) dram_ready: bool,
+    /// Of a session: the buffer of the chip that the data goes to or comes from.
+    pub(super) part: Option<Part>,
 }
 
 impl Core {
-    /// The next batch, of the first channel from `from` on that has one.
-    pub(super) fn next_job(&mut self, from: u32) -> Option<Job> {
+    /// The next batch, of the first channel from `from` on that has one. `busy` tells for each direction whether
+    /// the link has no time for it.
+    pub(super) fn next_job(&mut self, from: u32, busy: [bool; 2]) -> Option<Job> {
         let host = self.host.clone()?;
-        let from_host = (from..FIRST_FROM_DEVICE).chain(0..from.min(FIRST_FROM_DEVICE));
-        let channel = from_host
-            .into_iter()
+        let channel = (from..CHANNELS)
+            .chain(0..from.min(CHANNELS))
+            .filter(|&channel| !busy[usize::from(channel >= FIRST_FROM_DEVICE)])
             .find(|&channel| self.may_move(channel))?;
         let found = self.channels.get(channel);
         let [source, destination] = found.sides;
         let batch = |side: &Side| side.waiting().min(side.len() - side.next());
-        let count = batch(&source).min(batch(&destination)).min(BATCH);
+        let mut count = batch(&source).min(batch(&destination)).min(BATCH);
+        let part = self.begin_part(channel);
+        if let Some((_, left)) = part {
+            count = count.min(left);
+        }
         if let Some(place) = self.channels.get_mut(channel) {
             for side in &mut place.sides {
                 side.fetch(count);
@@ -84,14 +92,16 @@ impl Core {
                 room
             },
             dram_ready: self.memory.dram_ready,
+            part: part.map(|(part, _)| part),
         })
     }
 
     /// Whether the channel has descriptors on both sides and nothing holds them back.
     fn may_move(&mut self, channel: u32) -> bool {
-        let found = self.channels.get(channel);
-        let ready = |side: &Side| side.runs() && side.waiting() > 0;
-        if found.stuck || !found.sides.iter().all(ready) || self.obstacle(channel).is_some() {
+        if self.channels.get(channel).stuck
+            || !self.both_sides_wait(channel)
+            || self.obstacle(channel).is_some()
+        {
             return false;
         }
         let stuck = self.faults.fires(Fault::StuckChannel(channel));
@@ -101,10 +111,22 @@ impl Core {
         !stuck
     }
 
+    /// Whether both sides of a channel run and have descriptors.
+    pub(super) fn both_sides_wait(&self, channel: u32) -> bool {
+        let ready = |side: &Side| side.runs() && side.waiting() > 0;
+        self.channels.get(channel).sides.iter().all(ready)
+    }
+
     /// What keeps descriptors of a channel from being processed, beside a side without any.
-    fn obstacle(&self, channel: u32) -> Option<&'static str> {
+    fn obstacle(&mut self, channel: u32) -> Option<&'static str> {
         if self.firmware.is_running() {
-            Some("no session uses it")
+            if !self.sessions.uses(channel) {
+                Some("no session uses it")
+            } else if !self.config.is_master() {
+                Some("bus mastering is off")
+            } else {
+                None
+            }
         } else if channel >= FIRST_FROM_DEVICE {
             Some("the boot uses channels 0 to 15 only")
         } else if !self.config.is_master() {
@@ -118,12 +140,15 @@ impl Core {
 
     /// The host made descriptors of a channel available.
     pub(super) fn note_fed(&mut self, channel: u32) {
+        if self.sessions.is_over(channel) {
+            return; // The host has not noticed yet.
+        }
         if let Some(obstacle) = self.obstacle(channel) {
             self.complaints.add(format!(
                 "channel {channel} was given descriptors, but {obstacle}"
             ));
         }
-        self.work = true;
+        self.work |= self.both_sides_wait(channel);
     }
 
     /// Notes that `count` descriptors are done; `false` where the channel was stopped meanwhile.
@@ -138,7 +163,11 @@ impl Core {
             side.finish(done.pages);
         }
         self.counters.descriptors += u64::from(done.pages);
-        self.counters.bytes_to_device += done.bytes;
+        if job.channel < FIRST_FROM_DEVICE {
+            self.counters.bytes_to_device += done.bytes;
+        } else {
+            self.counters.bytes_from_device += done.bytes;
+        }
         for &(address, len) in &done.landed {
             self.memory.received.add(address, len);
         }
@@ -149,6 +178,9 @@ impl Core {
             if asked {
                 self.bridge.raise_channel(side, job.channel);
             }
+        }
+        if self.firmware.is_running() {
+            return true;
         }
         let stage = match self.firmware.state() {
             ChipState::Rom => 1,
@@ -176,7 +208,7 @@ impl Core {
             return; // Stopped by the host: what is gone by now is no failure.
         }
         match &refusal.cause {
-            Cause::Host(text) => self
+            Cause::Host(text) | Cause::Mismatch(text) => self
                 .complaints
                 .add(format!("channel {}: {text}", job.channel)),
             Cause::Fault(fault) => {
@@ -187,7 +219,12 @@ impl Core {
             }
             Cause::Own => {}
         }
-        self.channels.fail(job.channel, refusal.side, refusal.code);
+        if matches!(refusal.cause, Cause::Mismatch(_)) {
+            self.channels.stop_both_sides(job.channel);
+        } else {
+            self.channels.fail(job.channel, refusal.side, refusal.code);
+        }
+        self.break_channel(job.channel);
         for (asked, side) in asked
             .into_iter()
             .zip([EventSide::Source, EventSide::Destination])
@@ -203,6 +240,8 @@ impl Core {
 pub(super) enum Cause {
     /// The host's: a complaint.
     Host(String),
+    /// The sizes of the two ends differ: a complaint, but no error of the engine.
+    Mismatch(String),
     /// The fault plan's.
     Fault(Fault),
     /// The chip's own: its memory failed.
@@ -231,4 +270,16 @@ pub(super) struct Done {
     pub(super) pages: u32,
     pub(super) bytes: u64,
     pub(super) landed: Vec<(DeviceAddr, u64)>,
+}
+
+impl Done {
+    /// More of a session.
+    pub(super) fn add(&mut self, pages: u32, len: usize) {
+        self.pages += pages;
+        self.bytes += u64::try_from(len).unwrap_or(0);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        usize::try_from(self.bytes).unwrap_or(0)
+    }
 }

@@ -7,14 +7,9 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 use super::boot::{ChipState, MAILBOX};
 use super::core::Core;
 use super::fault::Fault;
+use super::session::errno;
 use crate::spec::control::{Request, Response, code, software};
 use crate::spec::firmware::Version;
-
-/// Negated Linux error numbers, as the mailbox carries them.
-mod errno {
-    pub(super) const INVALID: i32 = -22;
-    pub(super) const REFUSED: i32 = -111;
-}
 
 /// From the answer to POWER_OFF to the moment when nothing answers any more: the host reads it first.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -49,22 +44,17 @@ impl Core {
                 });
                 Response::driver_info(wrong.unwrap_or(version))
             }
-            // Nobody listens on any port: the services of the system are not part of the chip yet.
-            code::CONNECT => Response::status(code, errno::REFUSED),
+            code::CONNECT => {
+                let port = request.payload.first_chunk().copied();
+                self.connect(port.map_or(0, u16::from_le_bytes))
+            }
             code::CLOSE => {
-                let bitmap = request
-                    .payload
-                    .first_chunk()
-                    .copied()
-                    .map_or(0, u32::from_le_bytes);
-                if bitmap != 0 {
-                    self.complaints.add(format!(
-                        "CLOSE of channels {bitmap:#010x}, which are not open"
-                    ));
-                }
-                Response::status(code, 0)
+                let bitmap = request.payload.first_chunk().copied();
+                self.close(bitmap.map_or(0, u32::from_le_bytes))
             }
             code::POWER_OFF => {
+                self.sessions.stop_listening();
+                self.drop_all_sessions();
                 self.firmware.off_due = Some(Instant::now() + LAST_WORDS);
                 Response::status(code, 0)
             }

@@ -14,6 +14,7 @@
 //! | BAR 2: channel registers; moving data | `channel`, `side`; `job`, `engine` |
 //! | memory map, what the host wrote there | `memory`, `received` |
 //! | boot stages; control mailbox | `boot`, `rom`; `mailbox` |
+//! | sessions; moving their data; what is behind the ports | `session`; `stream`; `service` |
 //! | what it is made from, what it does wrong | `profile`, `timing`, `fault` |
 //! | firmware sets for tests | [`mkfw`] |
 
@@ -35,7 +36,10 @@ mod profile;
 mod received;
 mod rom;
 pub mod server;
+mod service;
+mod session;
 mod side;
+mod stream;
 mod timing;
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::spec::firmware::Version;
 /// | `layout` | what the boot ROM expects: `4.x`, `5.0`, `5.1` |
 /// | `timing` | `on` or `off` |
 /// | `chip` | `hailo10h` or `hailo12l` |
+/// | `echo` | a port, 1..65535, on which the system echoes test traffic |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     name: &'static str,
@@ -43,6 +44,13 @@ pub struct Profile {
     pub layout: Option<Layout>,
     /// Whether link and firmware take the time they take on a board.
     pub timing: bool,
+    /// A port on which the system of the chip echoes what a host sends, for tests of sessions.
+    ///
+    /// Traffic there: a transfer of 8 bytes, two little-endian `u32`: how many bytes the host will send (0: none) and
+    /// how many it wants back (0: none). Then the host sends those bytes as one transfer, and gets one transfer made
+    /// of them, repeated or cut to the length it asked for; zeros where it sent nothing. A first number of all ones
+    /// asks the chip to close the session; so do lengths above 256 MiB.
+    pub echo: Option<u16>,
 }
 
 const PRESETS: [(&str, Chip, u32, u32, bool); 5] = [
@@ -82,6 +90,7 @@ impl Profile {
             version: None,
             layout: None,
             timing,
+            echo: None,
         })
     }
 
@@ -116,6 +125,7 @@ impl Profile {
             "layout" => self.layout = Some(parse_layout(value)?),
             "timing" => self.timing = parse_switch(value)?,
             "chip" => self.chip = parse_chip(value)?,
+            "echo" => self.echo = Some(value.parse().ok().filter(|port| *port > 0)?),
             _ => return None,
         }
         Some(())
@@ -163,7 +173,8 @@ pub enum ProfileError {
     /// A key is unknown, or its value makes no sense.
     #[error(
         "{0:?} is not understood (keys: speed=1..4, width=1|2|4, sku=default|0..63, mrrs=128..4096, \
-         loaded=VERSION, version=VERSION, layout=4.x|5.0|5.1, timing=on|off, chip=hailo10h|hailo12l)"
+         loaded=VERSION, version=VERSION, layout=4.x|5.0|5.1, timing=on|off, chip=hailo10h|hailo12l, \
+         echo=1..65535)"
     )]
     Key(String),
     /// The chip never had releases of that layout.
@@ -229,6 +240,9 @@ impl fmt::Display for Profile {
         if self.timing != preset.timing {
             write!(f, ",timing={}", if self.timing { "on" } else { "off" })?;
         }
+        if let Some(port) = self.echo {
+            write!(f, ",echo={port}")?;
+        }
         Ok(())
     }
 }
@@ -245,7 +259,7 @@ mod tests {
             "pi5-gen3-x1,timing=off",
             "m2-gen3-x4,width=2,sku=6,mrrs=128",
             "hailo12l,loaded=5.2.0,version=5.3.0,layout=5.1",
-            "default,chip=hailo12l,speed=1,timing=on",
+            "default,chip=hailo12l,speed=1,timing=on,echo=7",
         ] {
             assert_eq!(text.parse::<Profile>().unwrap().to_string(), text);
         }
@@ -263,6 +277,7 @@ mod tests {
             "default,sku=64",
             "default,mrrs=300",
             "default,colour=red",
+            "default,echo=0",
             "hailo12l,layout=4.x",
         ] {
             assert!(text.parse::<Profile>().is_err(), "{text:?}");

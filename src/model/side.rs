@@ -70,6 +70,12 @@ impl Side {
         Iova(self.list.wrapping_add(u64::from(index) * len))
     }
 
+    /// So many more descriptors are available.
+    pub(super) fn feed(&mut self, count: u32) {
+        let available = u32::from(self.available).wrapping_add(count) & self.mask();
+        self.available = u16::try_from(available).unwrap_or(0);
+    }
+
     /// So many descriptors are about to be fetched.
     pub(super) fn fetch(&mut self, count: u32) {
         self.ongoing = self.index_after(count);

@@ -8,4 +8,5 @@ mod files;
 mod host;
 mod mailbox;
 mod random;
+mod session;
 mod vdma;

@@ -1,0 +1,434 @@
+//! Sessions as the driver on the chip keeps them: pairs of channels, what is posted on them, their end.
+//!
+//! A session is channel n and channel 16 + n. At CONNECT the driver starts its sides of both, on lists of 65,536
+//! descriptors in DRAM; a service of the system then posts buffers, to be filled by what the host writes or to be
+//! read by it. The pages of a buffer follow from its length: all full but the last. So the model keeps the buffers
+//! and counts descriptors, as the registers of the device side show them, but does not write them out.
+//!
+//! Source: inferred from the host's side of the protocol (vendor hailort-drivers v5.3.0, `linux/pcie/src/soc.c`);
+//! unconfirmed.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::core::Core;
+use super::fault::Fault;
+use super::service::Service;
+use crate::spec::control::{Response, code, software};
+use crate::spec::vdma_bar::{FIRST_FROM_DEVICE, MAX_DESCRIPTORS};
+
+/// Sessions at a time: one channel of each direction for each.
+pub(super) const PAIRS: usize = 16;
+/// From the host to the chip, as an index.
+pub(super) const TO_CHIP: usize = 0;
+/// From the chip to the host, as an index.
+pub(super) const TO_HOST: usize = 1;
+
+/// Most descriptors in a ring: full and empty would look alike.
+const ROOM: u32 = MAX_DESCRIPTORS - 1;
+/// Page size of the device side where the link's read requests allow it.
+const PAGE: u32 = 512;
+/// Where the driver keeps its lists, one after the other. Source: any place in DRAM will do.
+const LISTS: u64 = 0x1_4000_0000;
+const LIST_BYTES: u64 = 0x10_0000;
+
+/// Negated Linux error numbers, as the mailbox carries them.
+pub(super) mod errno {
+    pub(in crate::model) const AGAIN: i32 = -11;
+    pub(in crate::model) const INVALID: i32 = -22;
+    pub(in crate::model) const REFUSED: i32 = -111;
+}
+
+/// The session is closed, from whichever side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Gone;
+
+/// One session, never to be confused with a later one of the same channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SessionId {
+    pub(super) pair: usize,
+    number: u64,
+}
+
+/// A buffer of the chip with its place in the ring.
+#[derive(Debug)]
+struct Posted {
+    /// Empty while the engine has it.
+    bytes: Vec<u8>,
+    len: usize,
+    moved: usize,
+    /// Descriptors made available.
+    given: u32,
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Way {
+    posted: VecDeque<Posted>,
+    done: VecDeque<Vec<u8>>,
+    /// The host started its side.
+    started: bool,
+    /// CLOSE came for it.
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Session {
+    number: u64,
+    page: u32,
+    ways: [Way; 2],
+    /// Both ends take part.
+    open: bool,
+    /// To be closed by the chip as soon as the host has started its sides: before that nobody would notice.
+    doomed: bool,
+}
+
+impl Session {
+    fn descriptors(&self, len: usize) -> u32 {
+        u32::try_from(len)
+            .unwrap_or(u32::MAX)
+            .div_ceil(self.page.max(1))
+    }
+}
+
+/// A part of a posted buffer, for the engine.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) id: SessionId,
+    pub(super) way: usize,
+    pub(super) bytes: Vec<u8>,
+    /// Bytes that moved already.
+    pub(super) at: usize,
+    pub(super) page: usize,
+}
+
+/// All sessions, and who listens.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    pairs: Vec<Option<Session>>,
+    next: u64,
+    listening: BTreeMap<u16, Service>,
+    /// Connected, not yet given to a thread.
+    pub(super) accepted: Vec<(SessionId, Service)>,
+    /// Pairs whose threads have news: bit n for pair n.
+    pub(super) woken: u32,
+}
+
+impl Sessions {
+    pub(super) fn new() -> Self {
+        Self {
+            pairs: (0..PAIRS).map(|_| None).collect(),
+            next: 0,
+            listening: BTreeMap::new(),
+            accepted: Vec::new(),
+            woken: 0,
+        }
+    }
+
+    pub(super) fn listen(&mut self, port: u16, service: Service) {
+        self.listening.insert(port, service);
+    }
+
+    /// Nobody listens any more, and every session is gone without a word.
+    pub(super) fn clear(&mut self) {
+        self.listening.clear();
+        self.pairs.fill_with(|| None);
+        self.woken = u32::MAX;
+    }
+
+    pub(super) fn stop_listening(&mut self) {
+        self.listening.clear();
+    }
+
+    /// The sessions that are open.
+    pub(super) fn open(&self) -> Vec<SessionId> {
+        let pairs = (0..).zip(&self.pairs);
+        pairs
+            .filter_map(|(pair, session)| {
+                let session = session.as_ref().filter(|session| session.open)?;
+                Some(SessionId {
+                    pair,
+                    number: session.number,
+                })
+            })
+            .collect()
+    }
+
+    /// The session that a channel belongs to, and its direction.
+    fn of_channel(&mut self, channel: u32) -> Option<(usize, usize, &mut Session)> {
+        let pair = usize::try_from(channel % FIRST_FROM_DEVICE).ok()?;
+        let way = usize::from(channel >= FIRST_FROM_DEVICE);
+        let session = self.pairs.get_mut(pair)?.as_mut()?;
+        Some((pair, way, session))
+    }
+
+    /// Whether a channel belongs to a session that is open.
+    pub(super) fn uses(&mut self, channel: u32) -> bool {
+        self.of_channel(channel)
+            .is_some_and(|(_, _, session)| session.open)
+    }
+
+    /// Whether a channel belongs to a session that the chip closed and the host has not.
+    pub(super) fn is_over(&mut self, channel: u32) -> bool {
+        self.of_channel(channel)
+            .is_some_and(|(_, way, session)| !session.open && !session.ways[way].closed)
+    }
+
+    fn get(&mut self, id: SessionId) -> Result<&mut Session, Gone> {
+        let session = self.pairs.get_mut(id.pair).and_then(Option::as_mut);
+        session
+            .filter(|session| session.open && session.number == id.number)
+            .ok_or(Gone)
+    }
+
+    fn wake(&mut self, pair: usize) {
+        self.woken |= 1 << pair;
+    }
+}
+
+fn channel_of(pair: usize, way: usize) -> u32 {
+    let pair = u32::try_from(pair).unwrap_or(0);
+    if way == TO_CHIP {
+        pair
+    } else {
+        pair + FIRST_FROM_DEVICE
+    }
+}
+
+impl Core {
+    /// CONNECT: a pair of channels, or a negated error number.
+    pub(super) fn connect(&mut self, port: u16) -> Response {
+        let forced = self.faults.fire(|fault| match fault {
+            Fault::ConnectStatus(status) => Some(*status),
+            _ => None,
+        });
+        let service = self.sessions.listening.get(&port).copied();
+        let free = self.sessions.pairs.iter().position(Option::is_none);
+        let (pair, service) = match (forced, service, free) {
+            (Some(status), _, _) => return Response::status(code::CONNECT, status),
+            (None, None, _) => return Response::status(code::CONNECT, errno::REFUSED),
+            (None, _, None) => return Response::status(code::CONNECT, errno::AGAIN),
+            (None, Some(service), Some(pair)) => (pair, service),
+        };
+        self.sessions.next += 1;
+        let number = self.sessions.next;
+        self.sessions.pairs[pair] = Some(Session {
+            number,
+            page: PAGE.min(self.config.max_read_request().max(128)),
+            ways: Default::default(),
+            open: true,
+            doomed: false,
+        });
+        for way in [TO_CHIP, TO_HOST] {
+            let channel = channel_of(pair, way);
+            let list = LISTS + LIST_BYTES * u64::from(channel);
+            self.channels.start_device_side(channel, list);
+        }
+        let id = SessionId { pair, number };
+        if self.faults.fires(Fault::DropSession) {
+            self.drop_session(id);
+        } else {
+            self.sessions.accepted.push((id, service));
+            self.work = true;
+        }
+        let mut response = Response::status(code::CONNECT, 0);
+        for way in [TO_CHIP, TO_HOST] {
+            response.payload[way] = u8::try_from(channel_of(pair, way)).unwrap_or(0);
+        }
+        response
+    }
+
+    /// CLOSE: the chip's sides of the channels in `bitmap` stop, what was pending is dropped.
+    pub(super) fn close(&mut self, bitmap: u32) -> Response {
+        let mut strangers = 0;
+        for channel in (0..2 * FIRST_FROM_DEVICE).filter(|channel| bitmap >> channel & 1 != 0) {
+            if self.channels.host_side_is_active(channel) {
+                self.complaints.add(format!(
+                    "CLOSE of channel {channel}, whose host side still runs"
+                ));
+            }
+            let Some((pair, way, session)) = self.sessions.of_channel(channel) else {
+                strangers |= 1 << channel;
+                continue;
+            };
+            session.open = false;
+            session.ways[way] = Way {
+                closed: true,
+                ..Way::default()
+            };
+            let over = session.ways.iter().all(|way| way.closed);
+            if over {
+                self.sessions.pairs[pair] = None;
+            }
+            self.sessions.wake(pair);
+            self.channels.stop_device_side(channel);
+        }
+        if strangers != 0 {
+            self.complaints.add(format!(
+                "CLOSE of channels {strangers:#010x}, which are not open"
+            ));
+        }
+        Response::status(code::CLOSE, 0)
+    }
+
+    /// The chip closes a session. What the host should notice comes once it has started its sides.
+    pub(super) fn drop_session(&mut self, id: SessionId) {
+        let Ok(session) = self.sessions.get(id) else {
+            return;
+        };
+        if session.ways.iter().all(|way| way.started) {
+            self.break_pair(id.pair);
+        } else {
+            session.doomed = true;
+        }
+    }
+
+    /// Stops both channels of a session at both ends and tells the host. It still has to send CLOSE.
+    fn break_pair(&mut self, pair: usize) {
+        let Some(session) = self.sessions.pairs.get_mut(pair).and_then(Option::as_mut) else {
+            return;
+        };
+        if !std::mem::take(&mut session.open) {
+            return;
+        }
+        for way in &mut session.ways {
+            way.posted.clear();
+            way.done.clear();
+        }
+        for way in [TO_CHIP, TO_HOST] {
+            self.channels.stop_both_sides(channel_of(pair, way));
+        }
+        self.sessions.wake(pair);
+        self.bridge.raise_software(software::SOC_CLOSED);
+    }
+
+    /// Something went wrong on a channel: its session is over.
+    pub(super) fn break_channel(&mut self, channel: u32) {
+        if let Some((pair, _, _)) = self.sessions.of_channel(channel) {
+            self.break_pair(pair);
+        }
+    }
+
+    /// Every session is closed by the chip: its server died, or it is switched off.
+    pub(super) fn drop_all_sessions(&mut self) {
+        for id in self.sessions.open() {
+            self.drop_session(id);
+        }
+    }
+
+    /// The host started its side of a channel.
+    pub(super) fn note_started(&mut self, channel: u32) {
+        let Some((pair, way, session)) = self.sessions.of_channel(channel) else {
+            return;
+        };
+        if !session.open {
+            return;
+        }
+        let again = std::mem::replace(&mut session.ways[way].started, true);
+        let doomed = session.doomed && session.ways.iter().all(|way| way.started);
+        if again {
+            self.complaints.add(format!(
+                "the host side of channel {channel} was started again in the same session"
+            ));
+        }
+        if again || doomed {
+            self.break_pair(pair);
+        }
+    }
+
+    /// Gives a buffer of the chip to a session: to be filled, or to be sent. Not empty.
+    pub(super) fn post(&mut self, id: SessionId, way: usize, bytes: Vec<u8>) -> Result<(), Gone> {
+        let session = self.sessions.get(id)?;
+        session.ways[way].posted.push_back(Posted {
+            len: bytes.len(),
+            bytes,
+            moved: 0,
+            given: 0,
+        });
+        self.offer(id.pair, way);
+        self.work |= self.both_sides_wait(channel_of(id.pair, way));
+        Ok(())
+    }
+
+    /// Makes descriptors of posted buffers available, as far as the ring has room.
+    fn offer(&mut self, pair: usize, way: usize) {
+        let Some(session) = self.sessions.pairs.get_mut(pair).and_then(Option::as_mut) else {
+            return;
+        };
+        let channel = channel_of(pair, way);
+        let mut room = ROOM - self.channels.device_side_waits(channel).min(ROOM);
+        let page = session.page.max(1);
+        for buffer in &mut session.ways[way].posted {
+            let whole = u32::try_from(buffer.len).unwrap_or(u32::MAX).div_ceil(page);
+            let more = room.min(whole - buffer.given);
+            buffer.given += more;
+            room -= more;
+            self.channels.feed_device_side(channel, more);
+            if room == 0 {
+                break;
+            }
+        }
+    }
+
+    /// The next buffer that is filled or sent.
+    pub(super) fn take_done(&mut self, id: SessionId, way: usize) -> Result<Option<Vec<u8>>, Gone> {
+        Ok(self.sessions.get(id)?.ways[way].done.pop_front())
+    }
+
+    /// Buffers that wait to be moved, and their bytes.
+    pub(super) fn pending(&mut self, id: SessionId, way: usize) -> Result<(usize, usize), Gone> {
+        let posted = &self.sessions.get(id)?.ways[way].posted;
+        Ok((posted.len(), posted.iter().map(|buffer| buffer.len).sum()))
+    }
+
+    /// Takes the first posted buffer of a channel for the engine, with the number of descriptors that are left of it.
+    pub(super) fn begin_part(&mut self, channel: u32) -> Option<(Part, u32)> {
+        let (pair, way, session) = self.sessions.of_channel(channel)?;
+        let moved = session.ways[way].posted.front()?.moved;
+        let before = session.descriptors(moved);
+        let (number, page) = (session.number, usize::try_from(session.page).ok()?);
+        let front = session.ways[way].posted.front_mut()?;
+        let part = Part {
+            id: SessionId { pair, number },
+            way,
+            bytes: std::mem::take(&mut front.bytes),
+            at: moved,
+            page,
+        };
+        Some((part, front.given.saturating_sub(before)))
+    }
+
+    /// So many bytes of the part that the engine has were moved.
+    pub(super) fn note_moved(&mut self, id: SessionId, way: usize, bytes: usize) {
+        if let Ok(session) = self.sessions.get(id)
+            && let Some(front) = session.ways[way].posted.front_mut()
+        {
+            front.moved += bytes;
+        }
+    }
+
+    /// The engine gives a part back; what is of no more use is returned, to be freed by the caller.
+    pub(super) fn end_part(&mut self, part: Part) -> Vec<u8> {
+        let Part { id, way, bytes, .. } = part;
+        let Ok(session) = self.sessions.get(id) else {
+            return bytes;
+        };
+        let way_of = &mut session.ways[way];
+        let Some(front) = way_of.posted.front_mut() else {
+            return bytes;
+        };
+        front.bytes = bytes;
+        let mut spent = Vec::new();
+        if front.moved == front.len
+            && let Some(done) = way_of.posted.pop_front()
+        {
+            if way == TO_CHIP {
+                way_of.done.push_back(done.bytes);
+            } else {
+                spent = done.bytes;
+            }
+            self.sessions.wake(id.pair);
+        }
+        self.offer(id.pair, way);
+        spent
+    }
+}
