@@ -7,8 +7,7 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 use super::boot::{ChipState, MAILBOX};
 use super::core::Core;
 use super::fault::Fault;
-use super::session::errno;
-use crate::spec::control::{Request, Response, code, software};
+use crate::spec::control::{Request, Response, code, errno, software};
 use crate::spec::firmware::Version;
 
 /// From the answer to POWER_OFF to the moment when nothing answers any more: the host reads it first.
@@ -44,14 +43,8 @@ impl Core {
                 });
                 Response::driver_info(wrong.unwrap_or(version))
             }
-            code::CONNECT => {
-                let port = request.payload.first_chunk().copied();
-                self.connect(port.map_or(0, u16::from_le_bytes))
-            }
-            code::CLOSE => {
-                let bitmap = request.payload.first_chunk().copied();
-                self.close(bitmap.map_or(0, u32::from_le_bytes))
-            }
+            code::CONNECT => self.connect(request.port()),
+            code::CLOSE => self.close(request.channels()),
             code::POWER_OFF => {
                 self.sessions.stop_listening();
                 self.drop_all_sessions();

@@ -13,30 +13,22 @@ use std::collections::{BTreeMap, VecDeque};
 use super::core::Core;
 use super::fault::Fault;
 use super::service::Service;
-use crate::spec::control::{Response, code, software};
-use crate::spec::vdma_bar::{FIRST_FROM_DEVICE, MAX_DESCRIPTORS};
+use crate::spec::control::{Response, code, errno, software};
+use crate::spec::session::{DESCRIPTORS, MAX_SESSIONS, PAGE};
+use crate::spec::vdma_bar::FIRST_FROM_DEVICE;
 
 /// Sessions at a time: one channel of each direction for each.
-pub(super) const PAIRS: usize = 16;
+pub(super) const PAIRS: usize = MAX_SESSIONS;
 /// From the host to the chip, as an index.
 pub(super) const TO_CHIP: usize = 0;
 /// From the chip to the host, as an index.
 pub(super) const TO_HOST: usize = 1;
 
 /// Most descriptors in a ring: full and empty would look alike.
-const ROOM: u32 = MAX_DESCRIPTORS - 1;
-/// Page size of the device side where the link's read requests allow it.
-const PAGE: u32 = 512;
+const ROOM: u32 = DESCRIPTORS - 1;
 /// Where the driver keeps its lists, one after the other. Source: any place in DRAM will do.
 const LISTS: u64 = 0x1_4000_0000;
 const LIST_BYTES: u64 = 0x10_0000;
-
-/// Negated Linux error numbers, as the mailbox carries them.
-pub(super) mod errno {
-    pub(in crate::model) const AGAIN: i32 = -11;
-    pub(in crate::model) const INVALID: i32 = -22;
-    pub(in crate::model) const REFUSED: i32 = -111;
-}
 
 /// The session is closed, from whichever side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,7 +197,7 @@ impl Core {
         let free = self.sessions.pairs.iter().position(Option::is_none);
         let (pair, service) = match (forced, service, free) {
             (Some(status), _, _) => return Response::status(code::CONNECT, status),
-            (None, None, _) => return Response::status(code::CONNECT, errno::REFUSED),
+            (None, None, _) => return Response::status(code::CONNECT, errno::CONNECTION_REFUSED),
             (None, _, None) => return Response::status(code::CONNECT, errno::AGAIN),
             (None, Some(service), Some(pair)) => (pair, service),
         };
@@ -230,11 +222,8 @@ impl Core {
             self.sessions.accepted.push((id, service));
             self.work = true;
         }
-        let mut response = Response::status(code::CONNECT, 0);
-        for way in [TO_CHIP, TO_HOST] {
-            response.payload[way] = u8::try_from(channel_of(pair, way)).unwrap_or(0);
-        }
-        response
+        let channel = |way| u8::try_from(channel_of(pair, way)).unwrap_or(0);
+        Response::connected(channel(TO_CHIP), channel(TO_HOST))
     }
 
     /// CLOSE: the chip's sides of the channels in `bitmap` stop, what was pending is dropped.
