@@ -12,6 +12,8 @@
     reason = "memory shared with a device can't be a Rust reference"
 )]
 
+mod pool;
+
 use std::fs::File;
 use std::io;
 use std::num::NonZeroUsize;
@@ -26,6 +28,8 @@ use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::unistd::{SysconfVar, ftruncate, sysconf};
+
+pub use pool::PagePool;
 
 /// The page size of the running kernel in bytes.
 #[must_use]
@@ -184,7 +188,8 @@ impl HostMemory {
         matches!(self.backing, Backing::Anonymous { .. })
     }
 
-    /// The descriptor behind the memory and the offset in it, for a back end that shares memory.
+    /// The descriptor behind the memory and the offset in it, for a back end that shares memory. What
+    /// was picked from a [`PagePool`] lies there in another order.
     #[must_use]
     pub fn descriptor(&self) -> (BorrowedFd<'_>, u64) {
         match &self.backing {

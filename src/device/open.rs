@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind};
 use crate::pci::{Root, capability};
 use crate::spec::config_space::{capability as id, express, power};
 use crate::transport::bars::Bars;
+use crate::transport::reason::Unconfined;
 use crate::transport::vfio_user::{Options, VfioUserTransport};
 use crate::transport::{Result, Transport, TransportError, Width};
 
@@ -16,6 +17,8 @@ use crate::transport::{Result, Transport, TransportError, Width};
 pub struct OpenOptions {
     /// Where the kernel's view of cards is: `/`, or a copy of it for tests.
     pub root: Root,
+    /// Whether a card may be opened that no IOMMU confines. It can then reach all memory of the computer.
+    pub unconfined: Unconfined,
     /// Wraps the transport before it is used: access traces, recordings.
     pub wrap: Option<Wrap>,
 }
@@ -27,6 +30,7 @@ impl std::fmt::Debug for OpenOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OpenOptions")
             .field("root", &self.root)
+            .field("unconfined", &self.unconfined)
             .field("wrap", &self.wrap.is_some())
             .finish()
     }
@@ -50,8 +54,8 @@ pub(super) fn connect(
                     .with_hint("give Device::new a LocalTransport over a model::Chip"),
             );
         }
-        Target::Pci(address) => Arc::new(pci::open(*address, options)?),
-        Target::Index(index) => Arc::new(pci::open_nth(*index, options)?),
+        Target::Pci(address) => pci::open(*address, options)?,
+        Target::Index(index) => pci::open_nth(*index, options)?,
     };
     Ok(match &options.wrap {
         Some(wrap) => wrap(transport),

@@ -1,19 +1,24 @@
 //! Opening a card by its address: what stands in the way, told for the person at the shell.
 
+use std::sync::Arc;
+
 use super::OpenOptions;
 use crate::addr::Bdf;
 use crate::error::{Error, ErrorKind};
 use crate::pci::access::is_vfio;
 use crate::pci::{Access, AccessPath, FunctionInfo, Obstacle, list};
-use crate::transport::vfio::{ObstacleError, OpenError, Reason, Rejection, VfioTransport};
+use crate::transport::reason::{ObstacleError, Reason, Rejection, Unconfined};
+use crate::transport::sysfs::SysfsTransport;
+use crate::transport::vfio::VfioTransport;
+use crate::transport::{Transport, TransportError};
 
 const SCAN: &str = "hailoctl scan lists the cards of this machine";
 
 /// Opens the function at `address`.
 ///
 /// # Errors
-/// There is none, VFIO does not have it, or no way through VFIO is open.
-pub(super) fn open(address: Bdf, options: &OpenOptions) -> Result<VfioTransport, Error> {
+/// There is none, or no way to it is open.
+pub(super) fn open(address: Bdf, options: &OpenOptions) -> Result<Arc<dyn Transport>, Error> {
     let functions = functions(options)?;
     let found = functions.iter().find(|one| one.address == address);
     let function = found.ok_or_else(|| {
@@ -27,7 +32,7 @@ pub(super) fn open(address: Bdf, options: &OpenOptions) -> Result<VfioTransport,
 ///
 /// # Errors
 /// As [`open`].
-pub(super) fn open_nth(index: usize, options: &OpenOptions) -> Result<VfioTransport, Error> {
+pub(super) fn open_nth(index: usize, options: &OpenOptions) -> Result<Arc<dyn Transport>, Error> {
     let functions = functions(options)?;
     let function = functions.get(index).ok_or_else(|| {
         Error::new(ErrorKind::NoDevice, "", format!("there is no card {index}"))
@@ -43,16 +48,68 @@ fn functions(options: &OpenOptions) -> Result<Vec<FunctionInfo>, Error> {
     })
 }
 
-fn open_function(function: &FunctionInfo, options: &OpenOptions) -> Result<VfioTransport, Error> {
+fn open_function(
+    function: &FunctionInfo,
+    options: &OpenOptions,
+) -> Result<Arc<dyn Transport>, Error> {
     let name = function.address.to_string();
     let by_vfio = function.driver.as_deref().is_some_and(is_vfio);
-    // What VFIO has is tried, whatever it looks like from outside: that tells more.
-    if let Access::Blocked { obstacles } = &function.access
-        && (!by_vfio || matches!(obstacles[..], [Obstacle::NotDriven { .. }]))
-    {
+    let obstacles = match &function.access {
+        Access::Blocked { obstacles } => &obstacles[..],
+        Access::Ready { .. } => &[],
+    };
+    let never = |one: &Obstacle| {
+        matches!(
+            one,
+            Obstacle::NotDriven { .. } | Obstacle::KernelDriver { .. }
+        )
+    };
+    if obstacles.first().is_some_and(never) {
         return Err(blocked(name, obstacles));
     }
-    VfioTransport::open(&options.root, function.address).map_err(|error| closed(name, error))
+    let (root, address) = (&options.root, function.address);
+    let mut rejections = Vec::new();
+    if by_vfio {
+        // What VFIO has is tried, whatever it looks like from outside: that tells more.
+        match VfioTransport::open(root, address, options.unconfined) {
+            Ok(transport) => return Ok(opened(transport)),
+            Err(error) => rejections = error.rejections,
+        }
+    } else if options.unconfined == Unconfined::Refuse {
+        return Err(blocked(name, obstacles));
+    } else {
+        let reason = obstacles.first().cloned();
+        rejections.push(Rejection {
+            path: AccessPath::VfioGroup,
+            reason: reason.map_or(Reason::NotBound, Reason::from),
+        });
+    }
+    if options.unconfined == Unconfined::Allow {
+        match SysfsTransport::open(root, address) {
+            Ok(transport) => {
+                for rejection in &rejections {
+                    log::info!("{name}: not by {rejection}");
+                }
+                return Ok(opened(transport));
+            }
+            Err(reason) => rejections.push(Rejection {
+                path: AccessPath::Sysfs,
+                reason,
+            }),
+        }
+    }
+    Err(closed(name, &rejections))
+}
+
+/// Says what is given up where no IOMMU confines the device.
+fn opened(transport: impl Transport + 'static) -> Arc<dyn Transport> {
+    if !transport.capabilities().confined {
+        log::warn!(
+            "{}: no IOMMU confines this card: it, its firmware and this program can reach all memory",
+            transport.name()
+        );
+    }
+    Arc::new(transport)
 }
 
 /// VFIO does not have the function.
@@ -76,16 +133,15 @@ fn kind_of(obstacle: &Obstacle) -> ErrorKind {
     }
 }
 
-/// No way through VFIO is open. The one that knows who holds the card gives the headline, else the last
-/// that is more than absent.
-fn closed(name: String, error: OpenError) -> Error {
+/// No way is open. The one that knows who holds the card gives the headline, else the last that is more
+/// than absent.
+fn closed(name: String, rejections: &[Rejection]) -> Error {
     let ordinary = |one: &&Rejection| {
         !matches!(
             one.reason,
-            Reason::NotOffered | Reason::NotSupported | Reason::NoIommu
+            Reason::NotOffered | Reason::NoIommu | Reason::Bound | Reason::NotBound
         )
     };
-    let rejections = &error.rejections;
     let names_holder = |one: &&Rejection| {
         matches!(&one.reason, Reason::Obstacle(ObstacleError(Obstacle::InUse { holders }))
             if !holders.processes.is_empty())
@@ -94,15 +150,23 @@ fn closed(name: String, error: OpenError) -> Error {
     let headline = each().find(names_holder).or(each().rfind(ordinary));
     let headline = headline.or(rejections.last());
     let Some(headline) = headline else {
-        return Error::new(ErrorKind::NoDevice, name, error.to_string());
+        return Error::new(ErrorKind::NoDevice, name, "can't be opened");
     };
     let kind = match &headline.reason {
         Reason::Obstacle(obstacle) => kind_of(&obstacle.0),
-        Reason::UnsafeInterrupts { .. } => ErrorKind::NotPermitted,
-        Reason::NotSupported => ErrorKind::Unsupported,
-        Reason::NotOffered | Reason::NoIommu | Reason::NoType1 | Reason::NotViable => {
-            ErrorKind::NoDevice
+        Reason::UnsafeInterrupts { .. }
+        | Reason::NoConsent
+        | Reason::NeedsCapability { .. }
+        | Reason::Unusable(TransportError::HiddenFrames | TransportError::CannotPin { .. }) => {
+            ErrorKind::NotPermitted
         }
+        Reason::NotOffered
+        | Reason::NoIommu
+        | Reason::NoType1
+        | Reason::NotViable
+        | Reason::Bound
+        | Reason::NotBound
+        | Reason::Translated => ErrorKind::NoDevice,
         _ => ErrorKind::Io,
     };
     let mut shown = Error::new(kind, name, format!("can't be opened: {}", headline.reason));
@@ -119,6 +183,7 @@ fn label(path: AccessPath) -> &'static str {
         AccessPath::VfioDevice => "VFIO device",
         AccessPath::VfioGroup => "VFIO group",
         AccessPath::VfioNoIommu => "no IOMMU",
+        AccessPath::Sysfs => "sysfs",
     }
 }
 

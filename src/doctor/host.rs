@@ -314,16 +314,11 @@ fn hidden_frames(facts: &Facts) -> Vec<Seen> {
 }
 
 fn beyond_window(facts: &Facts) -> Vec<Seen> {
-    /// Windows smaller than this lead to the interrupt controller, not to memory.
-    const SMALLEST: u64 = 1 << 20;
     let Some((bridge, memory)) = facts.pi_bridge.as_ref().zip(facts.memory) else {
         return Vec::new();
     };
-    let windows = bridge
-        .inbound
-        .iter()
-        .filter(|(_, _, size)| *size >= SMALLEST);
-    let reach: u64 = windows.map(|(_, _, size)| size).sum();
+    let windows = bridge.inbound.iter().filter(|window| window.is_memory());
+    let reach: u64 = windows.map(|window| window.size).sum();
     if reach == 0 || reach >= memory || facts.cards.is_empty() {
         return Vec::new();
     }

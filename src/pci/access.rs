@@ -48,6 +48,8 @@ pub enum AccessPath {
     VfioGroup,
     /// A VFIO group without an IOMMU.
     VfioNoIommu,
+    /// The function's files in sysfs, without a driver and without an IOMMU.
+    Sysfs,
 }
 
 impl fmt::Display for AccessPath {
@@ -56,6 +58,7 @@ impl fmt::Display for AccessPath {
             Self::VfioDevice => "VFIO device",
             Self::VfioGroup => "VFIO group",
             Self::VfioNoIommu => "VFIO group without IOMMU",
+            Self::Sysfs => "sysfs",
         })
     }
 }
@@ -324,7 +327,7 @@ pub(crate) fn is_open(root: &Root, address: Bdf) -> bool {
 }
 
 /// Who uses the nodes of the vendor's drivers (which don't say which node is which function).
-fn holders_of_kernel_driver(root: &Root, driver: &str) -> Holders {
+pub(crate) fn holders_of_kernel_driver(root: &Root, driver: &str) -> Holders {
     if !driver.starts_with("hailo") {
         return Holders::default();
     }
@@ -352,18 +355,19 @@ fn vfio_in_kernel(root: &Root, group: Option<Group>) -> Vec<Obstacle> {
     {
         return vec![Obstacle::VfioNotLoaded];
     }
-    let lockdown = sysfs::text(&root.path("sys/kernel/security/lockdown"));
-    let mode = lockdown
-        .as_deref()
-        .and_then(selected)
-        .filter(|mode| *mode != "none");
-    let lockdown = mode.map(|mode| Obstacle::Lockdown {
-        mode: mode.to_owned(),
-    });
+    let lockdown = lockdown(root).map(|mode| Obstacle::Lockdown { mode });
     [Obstacle::NoVfio { kernel }]
         .into_iter()
         .chain(lockdown)
         .collect()
+}
+
+/// The mode of kernel lockdown, where it is on.
+pub(crate) fn lockdown(root: &Root) -> Option<String> {
+    let text = sysfs::text(&root.path("sys/kernel/security/lockdown"))?;
+    selected(&text)
+        .filter(|mode| *mode != "none")
+        .map(str::to_owned)
 }
 
 fn has_module(root: &Root, kernel: &str) -> bool {

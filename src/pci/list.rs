@@ -177,7 +177,7 @@ fn examine(root: &Root, directory: &Path, address: Bdf) -> Option<FunctionInfo> 
     })
 }
 
-pub(super) fn group(directory: &Path) -> Option<Group> {
+pub(crate) fn group(directory: &Path) -> Option<Group> {
     let link = directory.join("iommu_group");
     let number = sysfs::link_name(&link)?.parse().ok()?;
     let name = sysfs::text(&link.join("name"));

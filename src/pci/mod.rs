@@ -7,6 +7,7 @@ pub mod access;
 pub mod bind;
 pub mod capability;
 pub mod config;
+pub mod inbound;
 pub mod link;
 pub mod list;
 pub(crate) mod nodes;
@@ -17,6 +18,7 @@ pub mod sysfs;
 pub mod topology;
 
 pub use access::{Access, AccessPath, Obstacle};
+pub use inbound::Inbound;
 pub use list::{FunctionInfo, Group, Link, ListError, list};
 pub use process::{Holder, Holders};
 pub use sysfs::Root;

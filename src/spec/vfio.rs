@@ -14,6 +14,8 @@ use super::vfio_user::structures;
 pub const API_VERSION: i32 = 0;
 /// IOMMU type: a container with the second version of the type 1 interface (`VFIO_TYPE1v2_IOMMU`).
 pub const TYPE1_V2: i32 = 3;
+/// IOMMU type: a container without an IOMMU (`VFIO_NOIOMMU_IOMMU`).
+pub const NO_IOMMU: i32 = 8;
 /// Bit of a group's status: everything in it belongs to VFIO or to nobody.
 pub const GROUP_VIABLE: u32 = 1 << 0;
 /// Bit of a region's flags: it can be mapped into the process.

@@ -22,6 +22,10 @@ mod function;
 pub mod iova;
 pub mod local;
 mod mapped;
+mod mmio;
+mod physical;
+pub mod reason;
+pub mod sysfs;
 pub mod trace;
 pub mod vfio;
 pub mod vfio_user;
@@ -88,6 +92,27 @@ pub enum TransportError {
         mapped: u64,
         /// The limit (`RLIMIT_MEMLOCK`) in bytes.
         limit: u64,
+    },
+    /// Without an IOMMU the device is told where memory is, and the kernel does not tell this process.
+    #[error("the kernel hides where memory is from this process")]
+    HiddenFrames,
+    /// Memory can't be kept in its place.
+    #[error("memory can't be pinned for the device: io_uring is not available")]
+    CannotPin {
+        /// The kernel's reason.
+        source: io::Error,
+    },
+    /// There is no memory in one piece.
+    #[error("no {len} contiguous bytes of memory were found, and a list must be in one piece")]
+    NotContiguous {
+        /// Bytes asked for.
+        len: usize,
+    },
+    /// The host bridge does not show this memory to the device.
+    #[error("the device can't reach the memory at {physical:#x}")]
+    OutOfReach {
+        /// Physical address.
+        physical: u64,
     },
     /// An operation took too long.
     #[error("no answer to {action} in {:.1} s", .waited.as_secs_f64())]
@@ -303,7 +328,7 @@ pub trait Transport: fmt::Debug + Send + std::marker::Sync {
     fn disarm_interrupt(&self) -> Result<()>;
 
     /// A descriptor that becomes readable when the device is lost or asked back (VFIO error and
-    /// release request), where the back end has one.
+    /// release request; without a kernel driver the end of the guardian), where the back end has one.
     fn lost(&self) -> Option<BorrowedFd<'_>> {
         None
     }

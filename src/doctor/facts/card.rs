@@ -6,6 +6,7 @@ use std::path::Path;
 use super::kernel::Line;
 use crate::addr::Bdf;
 use crate::pci::config::ConfigSpace;
+use crate::pci::inbound::Window;
 use crate::pci::switches::{self, Switch};
 use crate::pci::sysfs::{self, Root};
 use crate::pci::topology::{self, Hop, Role};
@@ -65,8 +66,8 @@ pub struct Port {
 /// A host bridge described by a device tree.
 #[derive(Clone, Debug, Default)]
 pub struct HostBridge {
-    /// Windows through which devices reach memory: bus address, processor address, bytes.
-    pub inbound: Vec<(u64, u64, u64)>,
+    /// Windows through which devices reach memory, and its interrupt controller.
+    pub inbound: Vec<Window>,
     /// Whether the tree attaches it to an IOMMU.
     pub iommu: bool,
     /// Whether its interrupts go through the small external controller (MIP) of 8 vectors.
@@ -204,22 +205,13 @@ pub(super) fn pi_bridge(root: &Root) -> Option<HostBridge> {
         fs::read(root.path("sys/firmware/devicetree/base/axi/msi-controller@1000131000/phandle"))
             .ok();
     Some(HostBridge {
-        inbound: property("dma-ranges").map_or_else(Vec::new, |bytes| inbound(&bytes)),
+        inbound: property("dma-ranges").map_or_else(Vec::new, |bytes| Window::parse(&bytes, 2)),
         iommu: ["iommus", "iommu-map"]
             .iter()
             .any(|name| node.join(name).exists()),
         small_controller: parent.is_some() && parent == mip,
         vectors: vectors_below(&root.path(PI_BRIDGE)),
     })
-}
-
-/// Entries of 7 big-endian cells: 3 for the bus, 2 for the processor, 2 for the size.
-fn inbound(bytes: &[u8]) -> Vec<(u64, u64, u64)> {
-    let entry = |entry: &[u8]| {
-        let pair = |at: usize| Some(u64::from_be_bytes(entry.get(at..at + 8)?.try_into().ok()?));
-        Some((pair(4)?, pair(12)?, pair(20)?))
-    };
-    bytes.chunks_exact(28).filter_map(entry).collect()
 }
 
 fn vectors_below(directory: &Path) -> usize {
@@ -256,12 +248,5 @@ mod tests {
                 },
             ]
         );
-    }
-
-    #[test]
-    fn inbound_windows_are_read_cell_by_cell() {
-        let cells: [u32; 7] = [0x4300_0000, 0x10, 0, 0, 0, 0x10, 0];
-        let bytes: Vec<u8> = cells.iter().flat_map(|cell| cell.to_be_bytes()).collect();
-        assert_eq!(inbound(&bytes), [(0x10_0000_0000, 0, 0x10_0000_0000)]);
     }
 }

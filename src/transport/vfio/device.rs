@@ -11,12 +11,12 @@ use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::ioctl;
-use super::mmio::MappedBar;
 use crate::pci::capability;
 use crate::spec::config_space::{COMMAND, capability as id, command, power};
 use crate::spec::register::Bar;
 use crate::spec::vfio::{REGION_MMAP, irq as vfio_irq};
 use crate::spec::vfio_user::{device, irq, region};
+use crate::transport::mmio::MappedBar;
 use crate::transport::{Region, Result, TransportError, Width};
 
 /// A region of the device's file.
@@ -299,7 +299,7 @@ fn place(file: &File, index: u32, name: &str) -> Result<Place> {
     let offered = len > 0 && info.flags.get() & REGION_MMAP != 0;
     let mapped = if offered {
         // Registers can be reached without it, more slowly.
-        MappedBar::new(file, offset, len)
+        MappedBar::new(file, offset, 0, len)
             .inspect_err(|error| log::warn!("{name}: region {index} can't be mapped: {error}"))
             .ok()
     } else {

@@ -7,18 +7,18 @@ use std::path::Path;
 use nix::errno::Errno;
 use zerocopy::FromBytes;
 
-use super::reason::{Reason, open_node, refused};
 use super::space::{AddressSpace, Mapper};
-use super::{Parts, ioctl};
+use super::{Memory, Parts, ioctl};
 use crate::addr::Bdf;
 use crate::pci::Root;
 use crate::spec::vfio::{
     API_VERSION, CapabilityHeader, GROUP_VIABLE, IommuInfo, IovaRange, IovaRanges, TYPE1_V2,
     capability, info,
 };
+use crate::transport::reason::{Reason, open_node, refused};
 
 /// The node that containers come from.
-const CONTAINER: &str = "/dev/vfio/vfio";
+pub(super) const CONTAINER: &str = "/dev/vfio/vfio";
 
 /// Addresses to use where the kernel does not say which it allows (before 5.4): below 2 GiB no machine
 /// that has VFIO reserves any for interrupts.
@@ -60,7 +60,10 @@ pub(super) fn open(root: &Root, node: &Path, address: Bdf) -> Result<Parts, Reas
         _group: group,
     };
     let memory = AddressSpace::new(mapper, ranges, pages).ok_or(Reason::LargePages { pages })?;
-    Ok(Parts { device, memory })
+    Ok(Parts {
+        device,
+        memory: Memory::Confined(memory),
+    })
 }
 
 /// The valid ranges of addresses and the page sizes in what the kernel tells about an IOMMU; `None` where

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use super::reason::{Reason, held, open_node, refused};
 use super::space::{AddressSpace, Mapper};
-use super::{Parts, ioctl};
+use super::{Memory, Parts, ioctl};
 use crate::addr::Bdf;
 use crate::pci::{Root, access};
+use crate::transport::reason::{Reason, held, open_node, refused};
 
 /// The node that iommufds come from.
 const IOMMUFD: &str = "/dev/iommu";
@@ -34,5 +34,8 @@ pub(super) fn open(root: &Root, node: &Path, address: Bdf) -> Result<Parts, Reas
     let mapper = Mapper::Ioas { iommufd, ioas };
     let memory = AddressSpace::new(mapper, ranges, alignment)
         .ok_or(Reason::LargePages { pages: alignment })?;
-    Ok(Parts { device, memory })
+    Ok(Parts {
+        device,
+        memory: Memory::Confined(memory),
+    })
 }

@@ -4,9 +4,10 @@
 //! |---|---|---|
 //! | device node | `CONFIG_VFIO_DEVICE_CDEV`, iommufd, an IOMMU | addresses chosen here, from the kernel's valid ranges |
 //! | group | `vfio_iommu_type1`, an IOMMU | the same |
+//! | group without IOMMU | `CONFIG_VFIO_NOIOMMU`, switched on; rights of root; consent | [`physical`](super::physical) |
 //!
 //! They are tried in this order; why a better one was not taken stays known
-//! ([`VfioTransport::rejections`]). VFIO's mode without an IOMMU is not supported yet.
+//! ([`VfioTransport::rejections`]).
 //!
 //! Opening resets the function, so firmware that ran is gone; closing it (also when the process is
 //! killed) stops its DMA and resets it again, both by the kernel.
@@ -18,18 +19,18 @@ mod device;
 mod group;
 mod ioctl;
 mod iommufd;
-mod mmio;
-mod reason;
+mod noiommu;
 mod space;
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-pub use reason::{ObstacleError, Reason, Rejection};
-
+use super::physical::Guarded;
+use super::reason::{Reason, Rejection, Unconfined};
 use super::{
-    Capabilities, Direction, Placement, Region, ResetAbility, Result, Segments, Transport, Width,
+    Capabilities, Direction, Placement, Region, ResetAbility, Result, Segments, Sync, Transport,
+    TransportError, Width,
 };
 use crate::addr::Bdf;
 use crate::mem::{HostMemory, page_size};
@@ -51,7 +52,20 @@ pub struct OpenError {
 #[derive(Debug)]
 struct Parts {
     device: OwnedFd,
-    memory: AddressSpace,
+    memory: Memory,
+}
+
+/// How the device reaches memory.
+#[derive(Debug)]
+enum Memory {
+    /// By addresses that an IOMMU translates.
+    Confined(AddressSpace),
+    /// By physical addresses.
+    Physical {
+        guarded: Box<Guarded>,
+        /// Container and group: held open as long as the device is in use.
+        _held: [OwnedFd; 2],
+    },
 }
 
 /// A function behind `vfio-pci`. All methods may be called from any thread. Dropping it closes the
@@ -64,19 +78,27 @@ pub struct VfioTransport {
     capabilities: Capabilities,
     // Closed before the address space: nothing is unmapped under a running device.
     device: Device,
-    memory: AddressSpace,
+    memory: Memory,
 }
 
 impl VfioTransport {
     /// Opens the function at `address`, which is bound to `vfio-pci`, by the best way there is. The
-    /// kernel resets it and switches bus mastering off.
+    /// kernel resets it and switches bus mastering off. The way without an IOMMU is taken only where
+    /// `unconfined` allows it.
     ///
     /// # Errors
     /// No way is open; each says why.
-    pub fn open(root: &Root, address: Bdf) -> std::result::Result<Self, OpenError> {
+    pub fn open(
+        root: &Root,
+        address: Bdf,
+        unconfined: Unconfined,
+    ) -> std::result::Result<Self, OpenError> {
         let mut rejections = Vec::new();
         for (path, node) in nodes::paths(root, address) {
             let opened = match node {
+                Some(_) if path == AccessPath::VfioNoIommu && unconfined == Unconfined::Refuse => {
+                    Err(Reason::NoConsent)
+                }
                 Some(node) => open_by(root, path, &node, address),
                 None => Err(absent(path)),
             };
@@ -95,20 +117,25 @@ impl VfioTransport {
         path: AccessPath,
         rejections: Vec<Rejection>,
         device: Device,
-        memory: AddressSpace,
+        memory: Memory,
     ) -> Self {
-        let capabilities = Capabilities {
-            backend: "vfio",
-            confined: true,
-            interrupt: device.has_interrupt(),
-            coherent: true,
-            one_way_mappings: true,
-            file_mappings: true,
-            longest_list: MAX_DESCRIPTORS,
-            map_granularity: page_size(),
-            reset: ResetAbility {
-                at_open: device.can_reset(),
-                on_request: device.can_reset(),
+        let interrupt = device.has_interrupt();
+        let reset = ResetAbility {
+            at_open: device.can_reset(),
+            on_request: device.can_reset(),
+        };
+        let capabilities = match &memory {
+            Memory::Physical { guarded, .. } => guarded.capabilities("vfio", interrupt, reset),
+            Memory::Confined(_) => Capabilities {
+                backend: "vfio",
+                confined: true,
+                interrupt,
+                coherent: true,
+                one_way_mappings: true,
+                file_mappings: true,
+                longest_list: MAX_DESCRIPTORS,
+                map_granularity: page_size(),
+                reset,
             },
         };
         let name = address.to_string();
@@ -143,7 +170,7 @@ impl VfioTransport {
 fn absent(path: AccessPath) -> Reason {
     match path {
         AccessPath::VfioGroup => Reason::NoIommu,
-        AccessPath::VfioDevice | AccessPath::VfioNoIommu => Reason::NotOffered,
+        _ => Reason::NotOffered,
     }
 }
 
@@ -152,11 +179,12 @@ fn open_by(
     path: AccessPath,
     node: &Path,
     address: Bdf,
-) -> std::result::Result<(Device, AddressSpace), Reason> {
+) -> std::result::Result<(Device, Memory), Reason> {
     let parts = match path {
         AccessPath::VfioDevice => iommufd::open(root, node, address)?,
         AccessPath::VfioGroup => group::open(root, node, address)?,
-        AccessPath::VfioNoIommu => return Err(Reason::NotSupported),
+        AccessPath::VfioNoIommu => noiommu::open(root, node, address)?,
+        AccessPath::Sysfs => return Err(Reason::NotOffered),
     };
     let device = Device::new(address.to_string(), parts.device).map_err(Reason::Unusable)?;
     Ok((device, parts.memory))
@@ -203,17 +231,41 @@ impl Transport for VfioTransport {
         Some(self.device.lost())
     }
 
+    fn allocate(&self, len: usize, placement: Placement) -> Result<HostMemory> {
+        match &self.memory {
+            Memory::Confined(_) => {
+                HostMemory::anonymous(len).map_err(|source| TransportError::Os {
+                    action: "allocating DMA memory",
+                    source,
+                })
+            }
+            Memory::Physical { guarded, .. } => guarded.allocate(len, placement),
+        }
+    }
+
     fn map(
         &self,
         memory: &Arc<HostMemory>,
         placement: Placement,
         direction: Direction,
     ) -> Result<Segments> {
-        self.memory.map(memory, placement, direction)
+        match &self.memory {
+            Memory::Confined(space) => space.map(memory, placement, direction),
+            Memory::Physical { guarded, .. } => guarded.map(memory, placement, direction),
+        }
     }
 
     fn unmap(&self, segments: &Segments) -> Result<()> {
-        self.memory.unmap(segments)
+        match &self.memory {
+            Memory::Confined(space) => space.unmap(segments),
+            Memory::Physical { guarded, .. } => guarded.unmap(segments),
+        }
+    }
+
+    fn sync(&self, memory: &HostMemory, offset: usize, len: usize, _whose: Sync) {
+        if let Memory::Physical { guarded, .. } = &self.memory {
+            guarded.sync(memory, offset, len);
+        }
     }
 
     fn reset(&self) -> Result<()> {

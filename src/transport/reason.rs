@@ -11,6 +11,16 @@ use crate::pci::access::{AccessPath, Obstacle};
 use crate::pci::{Holders, Root};
 use crate::transport::TransportError;
 
+/// Whether a way without an IOMMU may be taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unconfined {
+    /// No: only an IOMMU keeps a device from memory that is none of its business.
+    #[default]
+    Refuse,
+    /// Yes: a device, its firmware and this library are trusted with all memory of the computer.
+    Allow,
+}
+
 /// A way that was tried or ruled out, and why.
 #[derive(Debug, thiserror::Error)]
 #[error("{path}: {reason}")]
@@ -31,9 +41,32 @@ pub enum Reason {
     /// The device is in no IOMMU group.
     #[error("no IOMMU confines it")]
     NoIommu,
-    /// This library has no code for it.
-    #[error("it is not supported yet")]
-    NotSupported,
+    /// A way without an IOMMU, and nobody has agreed to that.
+    #[error("it would let the card reach all memory, which takes your consent")]
+    NoConsent,
+    /// The device is not `vfio-pci`'s.
+    #[error("vfio-pci does not have it")]
+    NotBound,
+    /// The device is `vfio-pci`'s.
+    #[error("vfio-pci has it")]
+    Bound,
+    /// An IOMMU translates what the device puts on the bus, so physical addresses lead nowhere.
+    #[error("an IOMMU stands between it and memory, which VFIO alone can open for it")]
+    Translated,
+    /// A right is missing.
+    #[error("this process lacks {name}")]
+    NeedsCapability {
+        /// The right, as Linux calls it.
+        name: &'static str,
+    },
+    /// A file of sysfs does not accept what is written to it.
+    #[error("{} does not accept it: {source}", file.display())]
+    Sysfs {
+        /// The file.
+        file: PathBuf,
+        /// The kernel's reason.
+        source: io::Error,
+    },
     /// Something that can be seen without opening the device.
     #[error(transparent)]
     Obstacle(#[from] ObstacleError),
@@ -110,6 +143,19 @@ impl Reason {
             }
             Self::NotViable => {
                 "bind the other functions of the group to vfio-pci as well, or put the card into another slot"
+            }
+            Self::NoConsent => {
+                "agree with --allow-no-iommu, knowing that without an IOMMU a faulty card or driver can \
+                 overwrite any memory of this computer"
+            }
+            Self::Translated => "hailoctl bind gives it to vfio-pci",
+            Self::NeedsCapability { .. } | Self::Unusable(TransportError::HiddenFrames) => {
+                "run as root; in a container: --cap-add SYS_ADMIN --cap-add SYS_RAWIO \
+                 --cap-add DAC_READ_SEARCH"
+            }
+            Self::Unusable(TransportError::CannotPin { .. }) => {
+                "as root: sysctl kernel.io_uring_disabled=0; in a container, allow io_uring_setup and \
+                 io_uring_register (--security-opt seccomp=unconfined)"
             }
             Self::NoType1 => "as root: modprobe vfio_iommu_type1",
             Self::UnsafeInterrupts { module } => {

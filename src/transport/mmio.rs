@@ -13,10 +13,12 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 /// A mapped BAR. Unmapped on drop.
 ///
 /// While the function's memory decode is off, or it sleeps, the kernel answers an access with SIGBUS:
-/// whoever holds this keeps track of both and comes here only in between (see `device`).
+/// whoever holds this keeps track of both and comes here only in between (see `vfio::device`).
 #[derive(Debug)]
 pub(super) struct MappedBar {
     address: NonNull<u32>,
+    /// Where in the mapping the registers begin.
+    skip: u32,
     /// Bytes of registers; the mapping covers whole pages.
     len: u32,
     mapped: usize,
@@ -28,11 +30,15 @@ unsafe impl Send for MappedBar {}
 unsafe impl Sync for MappedBar {}
 
 impl MappedBar {
-    /// Maps `len` bytes of registers at `offset` of the device's file, to the end of their last page:
-    /// a BAR below a page's size has that page for itself, where the kernel offers to map it at all.
-    pub(super) fn new(device: &File, offset: u64, len: u32) -> io::Result<Self> {
+    /// Maps `len` bytes of registers, which begin `skip` bytes behind `offset` of the device's file, to the
+    /// end of their last page: a BAR below a page's size has that page for itself, where the kernel offers
+    /// to map it at all.
+    pub(super) fn new(device: &File, offset: u64, skip: u32, len: u32) -> io::Result<Self> {
         let invalid = || io::Error::from(io::ErrorKind::InvalidInput);
-        let bytes = usize::try_from(len).map_err(|_| invalid())?;
+        let bytes = skip.checked_add(len).filter(|_| skip.is_multiple_of(4));
+        let bytes = bytes
+            .and_then(|bytes| usize::try_from(bytes).ok())
+            .ok_or_else(invalid)?;
         let mapped = bytes.next_multiple_of(crate::mem::page_size());
         let size = NonZeroUsize::new(mapped).ok_or_else(invalid)?;
         let offset = i64::try_from(offset).map_err(|_| invalid())?;
@@ -42,6 +48,7 @@ impl MappedBar {
             unsafe { mmap(None, size, protection, MapFlags::MAP_SHARED, device, offset) }?;
         Ok(Self {
             address: address.cast(),
+            skip,
             len,
             mapped,
         })
@@ -57,7 +64,7 @@ impl MappedBar {
             "offset {offset:#x} of a BAR of {:#x} bytes",
             self.len
         );
-        let bytes = usize::try_from(offset).unwrap_or(usize::MAX);
+        let bytes = usize::try_from(self.skip + offset).unwrap_or(usize::MAX);
         // SAFETY: the word lies inside the mapping, as was checked above.
         unsafe { self.address.byte_add(bytes) }
     }
