@@ -48,6 +48,8 @@ impl BootChannel {
 /// that is not confirmed lists and files are leaked.
 pub(super) struct BootTransfer {
     transport: Arc<dyn Transport>,
+    /// Descriptors that a channel takes: all but the last of its list.
+    each: u32,
     channels: Vec<BootChannel>,
     files: Vec<FilePages>,
 }
@@ -78,7 +80,9 @@ impl BootTransfer {
             .iter()
             .map(|placed| placed.file.len.div_ceil(u64::from(page)))
             .sum();
-        let most = u64::from(BOOT_CHANNELS * BOOT_DESCRIPTORS);
+        let list = transport.capabilities().longest_list.min(MAX_DESCRIPTORS);
+        let each = BOOT_DESCRIPTORS.min(list - 1);
+        let most = u64::from(BOOT_CHANNELS * each);
         if descriptors > most {
             return Err(BootError::TooMany {
                 descriptors,
@@ -88,6 +92,7 @@ impl BootTransfer {
         }
         let mut transfer = Self {
             transport: transport.clone(),
+            each,
             channels: Vec::new(),
             files: Vec::new(),
         };
@@ -102,10 +107,10 @@ impl BootTransfer {
                 .push(FilePages::new(transport, &placed.file.file, len).map_err(DmaError::from)?);
         }
         for (number, _) in
-            (0..BOOT_CHANNELS).zip(0..descriptors.div_ceil(u64::from(BOOT_DESCRIPTORS)))
+            (0..BOOT_CHANNELS).zip(0..descriptors.div_ceil(u64::from(each)))
         {
-            let host = DescriptorList::new(transport, MAX_DESCRIPTORS, false)?;
-            let device = DescriptorList::new(transport, MAX_DESCRIPTORS, false)?;
+            let host = DescriptorList::new(transport, list, false)?;
+            let device = DescriptorList::new(transport, list, false)?;
             transfer.channels.push(BootChannel {
                 number,
                 host,
@@ -136,13 +141,13 @@ impl BootTransfer {
                 let Some(channel) = current.as_deref_mut() else {
                     return Err(DmaError::BadListLength(0));
                 };
-                let free = BOOT_DESCRIPTORS - channel.used;
+                let free = self.each - channel.used;
                 let room = usize::try_from(free * page).unwrap_or(usize::MAX);
                 let bytes = room.min(pages.len() - offset);
                 let segments = part(&pages.mapping().segments().0, offset, bytes);
                 let fills = channel.used
                     + u32::try_from(bytes.div_ceil(to_usize(page))).unwrap_or(free)
-                    == BOOT_DESCRIPTORS;
+                    == self.each;
                 let ends = last_file && offset + bytes == pages.len();
                 let last_control = if fills || ends {
                     control::INTERRUPT_HOST

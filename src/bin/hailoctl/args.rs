@@ -8,8 +8,10 @@ use clap::{ArgAction, Args, Parser, ValueEnum};
 use hailo_vfio::device::Target;
 use hailo_vfio::model::{FaultError, FaultPlan, Profile, ProfileError};
 use hailo_vfio::pci::Root;
+use hailo_vfio::transport::reason::Unconfined;
 
 use crate::commands::Command;
+use crate::config::Config;
 use crate::exit::{Failure, Result};
 
 const AFTER_HELP: &str = "\
@@ -63,6 +65,11 @@ pub(crate) struct Global {
     /// When to use colour; NO_COLOR is respected
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, hide_possible_values = true, value_name = "auto|always|never")]
     pub(crate) color: Color,
+
+    /// Open a card without an IOMMU, which lets it reach all memory of this computer (or settle it in
+    /// the configuration file: allow_no_iommu = true)
+    #[arg(long, global = true)]
+    allow_no_iommu: bool,
 
     /// Read sysfs, procfs and device nodes under this directory instead of /
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
@@ -120,6 +127,16 @@ impl Global {
         let parsed = self.fault.join(";").parse();
         parsed.map_err(|error: FaultError| {
             Failure::usage(error.to_string(), "hailoctl help sim lists the faults")
+        })
+    }
+
+    /// Whether a card may be opened that no IOMMU confines.
+    pub(crate) fn unconfined(&self) -> Result<Unconfined> {
+        let allowed = self.allow_no_iommu || Config::read()?.allow_no_iommu;
+        Ok(if allowed {
+            Unconfined::Allow
+        } else {
+            Unconfined::Refuse
         })
     }
 

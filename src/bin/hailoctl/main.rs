@@ -4,6 +4,7 @@
 mod args;
 mod cards;
 mod commands;
+mod config;
 mod exit;
 mod firmware;
 mod logging;

@@ -129,13 +129,14 @@ pub(crate) fn board(global: &Global) -> Result<&'static Board> {
 }
 
 /// Opens what `-d` names. From here on Ctrl-C asks for a quiet end.
-pub(crate) fn open(global: &Global) -> Result<Opened> {
+pub(crate) fn open(global: &Global, output: &mut Output) -> Result<Opened> {
     let target = target(global)?;
     let cancel = CancelToken::default();
     let token = cancel.clone();
     Signals::take()?.on_first(move || token.cancel())?;
     let mut options = OpenOptions::default();
     options.root = global.root()?;
+    options.unconfined = global.unconfined()?;
     if global.verbose >= 3 {
         options.wrap = Some(Arc::new(|inner| Arc::new(Tracer::new(inner))));
     }
@@ -153,6 +154,12 @@ pub(crate) fn open(global: &Global) -> Result<Opened> {
         }
         other => (Device::open(other, &options)?, None),
     };
+    if !device.transport().capabilities().confined && global.verbose == 0 {
+        output.note(format_args!(
+            "warning: no IOMMU confines {}: it, its firmware and hailoctl can reach all memory of this computer",
+            device.name()
+        ))?;
+    }
     Ok(Opened {
         device,
         cancel,

@@ -123,7 +123,7 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
         )?),
         None => None,
     };
-    let opened = open::open(global)?;
+    let opened = open::open(global, output)?;
     let began = Instant::now();
     let booted = load(args, named, global, &opened, output);
     let took = began.elapsed();

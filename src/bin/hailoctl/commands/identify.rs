@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
         Some(dir) => Some(firmware::open(Some(dir), open::board(global)?, None)?),
         None => None,
     };
-    let opened = open::open(global)?;
+    let opened = open::open(global, output)?;
     let firmware = firmware_of(set.as_ref(), &opened, global, output);
     let identity = firmware.map(|firmware| identity(&opened.device, firmware));
     if let Ok(identity) = &identity {

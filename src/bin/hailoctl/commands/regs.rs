@@ -68,7 +68,7 @@ struct Skipped {
 /// Reads and shows them.
 pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<Exit> {
     let wanted = wanted(args)?;
-    let opened = open::open(global)?;
+    let opened = open::open(global, output)?;
     let transport = opened.device.transport();
     let dump = dump(&**transport, wanted).map_err(|error| failed(transport.name(), error));
     // A device that left the bus reads all ones: that is no state of its registers.

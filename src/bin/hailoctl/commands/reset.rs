@@ -54,7 +54,7 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
         output.note(format_args!("nothing was done"))?;
         return Ok(Exit::Failed);
     }
-    let opened = open::open(global)?;
+    let opened = open::open(global, output)?;
     let result = opened.device.reset();
     if result.is_ok() {
         if output.is_json() {
