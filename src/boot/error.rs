@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::window::WindowError;
 use crate::addr::DeviceAddr;
 use crate::dma::{DmaError, SideState};
-use crate::spec::board::{Chip, Layout, Sku};
+use crate::spec::board::{BOOT_CHANNELS, BOOT_DESCRIPTORS, Chip, Layout, Sku};
 use crate::transport::TransportError;
 
 /// Registers of a boot channel, for an error.
@@ -107,6 +107,18 @@ impl BootError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Stage(_))
+    }
+
+    /// Whether this host has no contiguous memory for the lists that the files take. Nothing was given to
+    /// the device then.
+    pub(super) fn is_lack_of_lists(&self) -> bool {
+        match self {
+            Self::TooMany { most, .. } => *most < u64::from(BOOT_CHANNELS * BOOT_DESCRIPTORS),
+            Self::Dma(DmaError::Transport(error)) => {
+                matches!(error, TransportError::NotContiguous { .. })
+            }
+            _ => false,
+        }
     }
 }
 

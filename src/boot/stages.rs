@@ -296,7 +296,18 @@ impl StageRun<'_, '_> {
             })
             .collect();
         let context = self.context;
-        let mut transfer = BootTransfer::prepare(context.transport, &placed, context.page_limit)?;
+        let prepared = BootTransfer::prepare(context.transport, &placed, context.page_limit);
+        let mut transfer = match prepared {
+            Err(error) if error.is_lack_of_lists() => {
+                log::warn!(
+                    "{}: {error}; loading through BAR 4 instead, which takes longer",
+                    self.transport().name()
+                );
+                self.by_window(files, total)?;
+                return self.trigger_and_wait(total);
+            }
+            other => other?,
+        };
         report.copied += transfer.copied();
         report.channels = transfer.channel_count();
         transfer.launch()?;

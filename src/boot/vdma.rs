@@ -106,9 +106,7 @@ impl BootTransfer {
                 .files
                 .push(FilePages::new(transport, &placed.file.file, len).map_err(DmaError::from)?);
         }
-        for (number, _) in
-            (0..BOOT_CHANNELS).zip(0..descriptors.div_ceil(u64::from(each)))
-        {
+        for (number, _) in (0..BOOT_CHANNELS).zip(0..descriptors.div_ceil(u64::from(each))) {
             let host = DescriptorList::new(transport, list, false)?;
             let device = DescriptorList::new(transport, list, false)?;
             transfer.channels.push(BootChannel {

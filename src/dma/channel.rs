@@ -77,6 +77,7 @@ impl Channel {
         number: u32,
         options: ChannelOptions,
     ) -> Result<Self, DmaError> {
+        let options = options.on(transport);
         let statuses = options.signal == CompletionSignal::Memory;
         let list = DescriptorList::new(transport, options.descriptors, statuses)?;
         Self::with_list(transport, number, options, list)
@@ -96,6 +97,7 @@ impl Channel {
         let fits = number < CHANNELS && list.len() == options.descriptors;
         let ring = Ring::new(options.descriptors).filter(|_| fits);
         let ring = ring.ok_or(DmaError::BadListLength(options.descriptors))?;
+        let options = options.on(transport);
         Ok(Self {
             transport: transport.clone(),
             number,

@@ -139,7 +139,7 @@ impl DescriptorList {
             .store32(to_usize(index) * LEN, bytes << 8 | control)?)
     }
 
-    /// The status word of descriptor `index`, for completion by memory.
+    /// The status word of descriptor `index`, for completion by memory: on coherent hosts only.
     ///
     /// # Errors
     /// The index is outside the list.
@@ -156,10 +156,13 @@ impl DescriptorList {
     /// # Errors
     /// The index is outside the list.
     pub fn look(&self, index: u32) -> Result<Descriptor, DmaError> {
+        let (memory, offset) = (self.mapping.memory(), to_usize(index) * LEN);
+        if !self.mapping.transport().capabilities().coherent {
+            let transport = self.mapping.transport();
+            transport.sync(memory, offset, LEN, Sync::ForCpu);
+        }
         let mut bytes = [0; LEN];
-        self.mapping
-            .memory()
-            .read(to_usize(index) * LEN, &mut bytes)?;
+        memory.read(offset, &mut bytes)?;
         Ok(Descriptor::read_from_bytes(&bytes).unwrap_or_default())
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::mem::HostMemory;
-use crate::transport::{Direction, Placement, Segments, Transport, TransportError};
+use crate::transport::{Direction, Placement, Segments, Sync, Transport, TransportError};
 
 /// Memory that the device can reach. Dropping it unmaps; where that fails the memory is leaked,
 /// since the device may still reach it.
@@ -133,6 +133,9 @@ impl FilePages {
             Placement::Data,
             Direction::ToDevice,
         )?;
+        if !transport.capabilities().coherent {
+            transport.sync(mapping.memory(), 0, len, Sync::ForDevice);
+        }
         Ok(Self {
             mapping,
             len,

@@ -1,7 +1,9 @@
 //! What goes into a channel and what comes out of it, as data.
 
+use std::sync::Arc;
+
 use super::{DmaBuffer, DmaError};
-use crate::transport::Direction;
+use crate::transport::{Direction, Transport};
 
 /// How a channel learns that a transfer is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +24,18 @@ pub struct ChannelOptions {
     pub page: u32,
     /// How completion shows.
     pub signal: CompletionSignal,
+}
+
+impl ChannelOptions {
+    /// What of it holds on this host.
+    pub(super) fn on(mut self, transport: &Arc<dyn Transport>) -> Self {
+        if !transport.capabilities().coherent {
+            // Four descriptors share a cache line: writing the next one would write the line back over
+            // the status of the last one, which the device may be writing just then.
+            self.signal = CompletionSignal::Interrupt;
+        }
+        self
+    }
 }
 
 /// A transfer's number in its channel: they complete in this order.

@@ -3,7 +3,7 @@
 //! One status word serves all causes, so it has one reader: it reads the causes, acknowledges exactly
 //! those, signals their events, and looks once more before it sleeps. Interrupts are a hint: whoever
 //! waits for [`LOOK_AGAIN`] in vain makes the thread look, so a lost interrupt costs that long and is
-//! counted, not a time-out. Without an interrupt the same loop polls.
+//! counted, not a time-out. Without an interrupt the same loop polls, at a [`Pace`].
 //!
 //! A [`Sink`] is called by the thread itself: a completion that leads to the next doorbell then needs no
 //! other thread to wake.
@@ -20,6 +20,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
 
+use super::pace::Pace;
 use super::{Event, Waited};
 use crate::deadline::Deadline;
 use crate::spec::config_bar::{
@@ -32,10 +33,6 @@ use crate::transport::{Transport, TransportError};
 
 /// How long somebody waits until the thread looks without an interrupt.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
-/// How often it polls where there is no interrupt, while somebody waits.
-const POLL_BUSY: Duration = Duration::from_micros(50);
-/// And while nobody does.
-const POLL_IDLE: Duration = Duration::from_millis(20);
 /// Most rounds of one interrupt: a status that never clears must not hold the thread for good.
 const MAX_ROUNDS: u32 = 1000;
 
@@ -319,14 +316,22 @@ impl Shared {
             Ok(interrupt) => interrupt,
             Err(error) => return self.lose(&error.to_string()),
         };
+        let mut pace = Pace::default();
         while !self.stop.load(Ordering::SeqCst) {
-            let pause = self.pause(interrupt.is_some());
+            let pause = self.pause(interrupt.is_some(), &mut pace);
             let woken = match self.sleep(interrupt, pause) {
                 Ok(woken) => woken,
                 Err(errno) => return self.lose(&format!("waiting for interrupts: {errno}")),
             };
             if woken.lost {
-                return self.lose("the kernel asks for the device back or reports an error");
+                // Whoever asks for it, or no longer guards it: it is to leave memory alone.
+                if let Err(error) = self.transport.quiesce() {
+                    log::debug!("{}: stopping a lost device: {error}", self.transport.name());
+                }
+                return self.lose(self.transport.loss());
+            }
+            if woken.kicked {
+                pace.hurry();
             }
             let due = self.look.swap(false, Ordering::SeqCst) || interrupt.is_none();
             if woken.interrupt {
@@ -335,10 +340,11 @@ impl Shared {
                 continue; // Only the length of the sleep changes, or the thread ends.
             }
             match self.handle() {
+                Ok(rounds) if interrupt.is_none() => pace.found(rounds > 0),
                 Ok(0) if woken.interrupt => {
                     self.spurious.fetch_add(1, Ordering::Relaxed);
                 }
-                Ok(rounds) if rounds > 0 && !woken.interrupt && interrupt.is_some() => {
+                Ok(rounds) if rounds > 0 && !woken.interrupt => {
                     self.lost.fetch_add(1, Ordering::Relaxed);
                     log::warn!(
                         "{}: {rounds} causes pending without an interrupt",
@@ -352,13 +358,9 @@ impl Shared {
     }
 
     /// How long the thread may sleep.
-    fn pause(&self, interrupt: bool) -> Option<Duration> {
+    fn pause(&self, interrupt: bool, pace: &mut Pace) -> Option<Duration> {
         let waiting = self.waiters.load(Ordering::SeqCst) > 0;
-        match (interrupt, waiting) {
-            (true, _) => None,
-            (false, true) => Some(POLL_BUSY),
-            (false, false) => Some(POLL_IDLE),
-        }
+        (!interrupt).then(|| pace.next(waiting))
     }
 
     /// Somebody waited in vain: makes the thread look, unless somebody else just did. Short waits one after
@@ -390,7 +392,8 @@ impl Shared {
             Err(errno) => return Err(errno),
         }
         let readable = |index: usize| fds[index].any().unwrap_or(true);
-        if readable(0) {
+        let kicked = readable(0);
+        if kicked {
             drain(kick)?;
         }
         let interrupted = interrupt.is_some() && readable(1);
@@ -401,6 +404,7 @@ impl Shared {
         Ok(Woken {
             interrupt: interrupted,
             lost,
+            kicked,
         })
     }
 
@@ -484,6 +488,7 @@ impl Shared {
 struct Woken {
     interrupt: bool,
     lost: bool,
+    kicked: bool,
 }
 
 /// Reads an eventfd empty.

@@ -333,6 +333,11 @@ pub trait Transport: fmt::Debug + Send + std::marker::Sync {
         None
     }
 
+    /// What it means when [`Self::lost`] is readable.
+    fn loss(&self) -> &'static str {
+        "the kernel asks for the device back or reports an error"
+    }
+
     /// Memory that [`Self::map`] can map for this purpose, at least `len` bytes.
     ///
     /// # Errors

@@ -186,6 +186,10 @@ impl Transport for Tracer {
         self.inner.lost()
     }
 
+    fn loss(&self) -> &'static str {
+        self.inner.loss()
+    }
+
     fn allocate(&self, len: usize, placement: Placement) -> Result<HostMemory> {
         self.inner.allocate(len, placement)
     }

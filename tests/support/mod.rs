@@ -7,6 +7,8 @@
     reason = "a test may panic"
 )]
 
+pub(crate) mod apart;
+
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;

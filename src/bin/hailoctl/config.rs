@@ -95,7 +95,12 @@ mod tests {
 
     #[test]
     fn a_line_that_is_no_setting_is_named() {
-        for text in ["allow_no_iommu = yes", "allow-no-iommu = true", "[vfio]", "allow_no_iommu"] {
+        for text in [
+            "allow_no_iommu = yes",
+            "allow-no-iommu = true",
+            "[vfio]",
+            "allow_no_iommu",
+        ] {
             let bad = parse(&format!("\n{text}")).unwrap_err();
             assert_eq!((bad.number, bad.line.as_str()), (2, text));
         }

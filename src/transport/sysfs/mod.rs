@@ -291,6 +291,10 @@ impl Transport for SysfsTransport {
         Some(self.guarded.guardian())
     }
 
+    fn loss(&self) -> &'static str {
+        "its guardian process was killed, which keeps it from memory that is no longer ours"
+    }
+
     fn allocate(&self, len: usize, placement: Placement) -> Result<HostMemory> {
         self.guarded.allocate(len, placement)
     }

@@ -1,0 +1,221 @@
+//! What must hold on a host without an IOMMU, without an interrupt and without coherent caches: everything.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use hailo_vfio::addr::Iova;
+use hailo_vfio::boot::{BootOptions, FirmwareFile};
+use hailo_vfio::device::Device;
+use hailo_vfio::dma::{Channel, ChannelOptions, CompletionSignal, DmaBuffer};
+use hailo_vfio::model::Chip;
+use hailo_vfio::model::mkfw::MakeFirmware;
+use hailo_vfio::spec::board::Sku;
+use hailo_vfio::spec::register::Bar;
+use hailo_vfio::transport::local::{ByteEnables, Endpoint, Host, LocalTransport};
+use hailo_vfio::transport::{Direction, Transport};
+use support::apart::Apart;
+use support::{Set, chip, firmware, sha256};
+
+fn open(chip: &Arc<Chip>, longest_list: u32) -> Device {
+    let local = LocalTransport::open("sim", chip.clone()).unwrap();
+    Device::new(Arc::new(Apart::new(Arc::new(local), longest_list))).unwrap()
+}
+
+fn assert_arrived(chip: &Chip, set: &Set) {
+    let received = chip.received();
+    let ours = |file: &&FirmwareFile| file.sku.is_none_or(|sku| sku == Sku::Default);
+    for file in set.set.files().iter().filter(ours) {
+        let kept = received.iter().find(|kept| kept.name == file.name);
+        let kept = kept.unwrap_or_else(|| panic!("{} did not arrive", file.name));
+        assert_eq!(
+            kept.sha256,
+            sha256(&set.dir.path().join(&file.name)),
+            "{}",
+            file.name
+        );
+    }
+    assert_eq!(chip.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn a_boot_arrives_whole_though_no_cache_is_in_step() {
+    let set = firmware(&MakeFirmware {
+        size: 5 << 20,
+        ..Default::default()
+    });
+    let chip = chip("default", "");
+    let device = open(&chip, 65_536);
+    let booted = device.boot(&set.set, &BootOptions::default(), &mut |_| {});
+    let upload = booted.unwrap().upload.unwrap();
+    assert_eq!(upload.channels, 1);
+    assert!(upload.copied > 0, "files can't be mapped here");
+    assert_arrived(&chip, &set);
+}
+
+#[test]
+fn a_boot_makes_do_with_short_lists() {
+    let set = firmware(&MakeFirmware {
+        size: 5 << 20,
+        ..Default::default()
+    });
+    let chip = chip("default", "");
+    let booted = open(&chip, 1024).boot(&set.set, &BootOptions::default(), &mut |_| {});
+    let channels = booted.unwrap().upload.unwrap().channels;
+    assert!(channels > 8, "{channels}");
+    assert_arrived(&chip, &set);
+}
+
+#[test]
+fn a_set_that_short_lists_can_not_hold_goes_through_the_window() {
+    let set = firmware(&MakeFirmware {
+        size: 3 << 20,
+        ..Default::default()
+    });
+    let chip = chip("default", "");
+    let booted = open(&chip, 256).boot(&set.set, &BootOptions::default(), &mut |_| {});
+    assert_eq!(booted.unwrap().upload.unwrap().channels, 0);
+    assert_eq!(chip.counters().descriptors, 0);
+    assert_arrived(&chip, &set);
+}
+
+/// Registers that hold what is written, and a host to reach. The test is the engine.
+#[derive(Default)]
+struct Registers {
+    words: Mutex<BTreeMap<u32, u32>>,
+    host: Mutex<Option<Arc<dyn Host>>>,
+}
+
+impl std::fmt::Debug for Registers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Registers")
+    }
+}
+
+impl Registers {
+    fn get(&self, offset: u32) -> u32 {
+        self.words
+            .lock()
+            .unwrap()
+            .get(&offset)
+            .copied()
+            .unwrap_or(0)
+    }
+
+    fn host(&self) -> Arc<dyn Host> {
+        self.host.lock().unwrap().clone().unwrap()
+    }
+
+    /// Descriptor `index` of the list of the side at `base`: bytes and address.
+    fn descriptor(&self, base: u32, index: u64) -> (usize, Iova) {
+        let list =
+            u64::from(self.get(base + 12)) << 32 | u64::from(self.get(base + 8) & 0xffff_0000);
+        let mut bytes = [0; 16];
+        self.host()
+            .read(Iova(list + 16 * index), &mut bytes)
+            .unwrap();
+        let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+        let address = u64::from(word(8)) << 32 | u64::from(word(4) & !0x3f);
+        (usize::try_from(word(0) >> 8).unwrap(), Iova(address))
+    }
+
+    fn finish(&self, base: u32, index: u32) {
+        let mut words = self.words.lock().unwrap();
+        words.insert(base + 4, index << 16 | index);
+    }
+}
+
+impl Endpoint for Registers {
+    fn bar_len(&self, bar: Bar) -> u32 {
+        bar.usual_len()
+    }
+
+    fn read(&self, bar: Bar, offset: u32) -> u32 {
+        match (bar, offset) {
+            (Bar::Config, 0x98) => 0x45c4_1e60,
+            (Bar::Vdma, offset) => self.get(offset),
+            _ => 0,
+        }
+    }
+
+    fn write(&self, bar: Bar, offset: u32, value: u32, _: ByteEnables) {
+        if bar == Bar::Vdma {
+            self.words.lock().unwrap().insert(offset, value);
+        }
+    }
+
+    fn config_read(&self, _: u16) -> u32 {
+        0
+    }
+
+    fn config_write(&self, _: u16, _: u32, _: ByteEnables) {}
+
+    fn attach(&self, host: Arc<dyn Host>) {
+        *self.host.lock().unwrap() = Some(host);
+    }
+
+    fn detach(&self) {}
+
+    fn reset(&self) {}
+}
+
+fn bench() -> (Arc<Registers>, Arc<dyn Transport>) {
+    let device = Arc::new(Registers::default());
+    let local = LocalTransport::open("stub", device.clone()).unwrap();
+    (device, Arc::new(Apart::new(Arc::new(local), 1024)))
+}
+
+fn started(transport: &Arc<dyn Transport>, number: u32) -> Channel {
+    let options = ChannelOptions {
+        descriptors: 16,
+        page: 512,
+        signal: CompletionSignal::Memory,
+    };
+    let mut channel = Channel::new(transport, number, options).unwrap();
+    channel.start().unwrap();
+    channel
+}
+
+#[test]
+fn what_the_device_wrote_is_what_comes_back() {
+    const BASE: u32 = 0x210;
+    let (device, transport) = bench();
+    let mut channel = started(&transport, 16);
+    let mut buffer = DmaBuffer::new(&transport, 1024, Direction::FromDevice).unwrap();
+    for round in 1..20_u8 {
+        // Changed lines of the processor must not end up over what the device writes.
+        buffer.fill(0xee);
+        channel.submit(buffer, 700).unwrap();
+        let first = u64::from(round - 1) * 2 % 16;
+        for (index, len) in [(first, 512), (first + 1, 188)] {
+            let (bytes, address) = device.descriptor(BASE, index);
+            assert_eq!(bytes, len);
+            device.host().write(address, &vec![round; len]).unwrap();
+        }
+        assert!(channel.reap().unwrap().is_none(), "it is not done yet");
+        device.finish(BASE, u32::try_from((first + 2) % 16).unwrap());
+        buffer = channel.reap().unwrap().unwrap().buffer;
+        assert_eq!(buffer[..700], [round; 700]);
+    }
+}
+
+#[test]
+fn what_the_processor_wrote_is_what_the_device_reads() {
+    let (device, transport) = bench();
+    let mut channel = started(&transport, 0);
+    for round in 1..20_u8 {
+        let mut buffer = DmaBuffer::new(&transport, 512, Direction::ToDevice).unwrap();
+        buffer.fill(round);
+        channel.submit(buffer, 512).unwrap();
+        let index = u32::from(round - 1) % 16;
+        let (bytes, address) = device.descriptor(0, index.into());
+        let mut seen = vec![0; bytes];
+        device.host().read(address, &mut seen).unwrap();
+        assert_eq!(seen, [round; 512]);
+        device.finish(0, (index + 1) % 16);
+        channel.reap().unwrap().unwrap();
+    }
+}
