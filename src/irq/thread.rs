@@ -9,8 +9,10 @@
 //! other thread to wake.
 
 use std::fmt;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -45,7 +47,7 @@ pub enum IrqError {
     Transport(#[from] TransportError),
     /// No thread or descriptor left.
     #[error("starting the interrupt thread failed")]
-    Start(#[source] std::io::Error),
+    Start(#[source] io::Error),
 }
 
 /// What the thread has seen so far.
@@ -128,9 +130,8 @@ impl Interrupts {
             spurious: AtomicU64::new(0),
             lost: AtomicU64::new(0),
         });
-        transport.arm_interrupt()?;
-        enable(&**transport)?;
         let for_thread = shared.clone();
+        let (ready, started) = mpsc::sync_channel(1);
         // Linux keeps 15 characters of a thread's name: enough for a PCI address without domain.
         let short = transport
             .name()
@@ -140,12 +141,16 @@ impl Interrupts {
         let name = format!("h10-irq-{short}");
         let thread = std::thread::Builder::new()
             .name(name)
-            .spawn(move || for_thread.run())
+            .spawn(move || for_thread.run(&ready))
             .map_err(IrqError::Start)?;
-        Ok(Self {
-            shared,
-            thread: Some(thread),
-        })
+        match started.recv() {
+            Ok(Ok(())) => Ok(Self {
+                shared,
+                thread: Some(thread),
+            }),
+            Ok(Err(error)) => Err(error.into()),
+            Err(mpsc::RecvError) => Err(IrqError::Start(io::Error::other("its thread panicked"))),
+        }
     }
 
     /// Keeps the thread away from the device while the guard lives: in a reset every register reads
@@ -311,11 +316,20 @@ impl Shared {
         }
     }
 
-    fn run(&self) {
-        let interrupt = match self.transport.arm_interrupt() {
+    /// Arms and unmasks, says to `ready` how that went, then handles interrupts to the end.
+    fn run(&self, ready: &SyncSender<Result<(), TransportError>>) {
+        let armed = self.transport.arm_interrupt();
+        let interrupt = match armed.and_then(|fd| enable(&*self.transport).map(|()| fd)) {
             Ok(interrupt) => interrupt,
-            Err(error) => return self.lose(&error.to_string()),
+            Err(error) => {
+                return ready.send(Err(error)).unwrap_or_else(|unheard| {
+                    log::debug!("{}: nobody heard of {unheard}", self.transport.name());
+                });
+            }
         };
+        if ready.send(Ok(())).is_err() {
+            return; // Nobody waits for a device that is being opened.
+        }
         let mut pace = Pace::default();
         while !self.stop.load(Ordering::SeqCst) {
             let pause = self.pause(interrupt.is_some(), &mut pace);
