@@ -242,6 +242,7 @@ impl Device {
                         file: String::new(),
                         done: 0,
                         total: 0,
+                        reason: Some(error.in_short()),
                     });
                     *mailbox = self.reset_locked()?;
                     tries += 1;
@@ -255,6 +256,7 @@ impl Device {
             file: String::new(),
             done: 0,
             total: 0,
+            reason: None,
         });
         let version = self.query(&mut mailbox)?;
         match set.release() {

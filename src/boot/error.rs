@@ -78,7 +78,7 @@ pub enum BootError {
     #[error("boot stage {} did not complete", .0.stage)]
     Stage(Box<StageFailure>),
     /// The boot transfer did not complete in time (turned into [`Self::Stage`] on its way up).
-    #[error("the boot transfer did not complete in {waited:?}")]
+    #[error("the boot transfer did not complete in {:.1} s", .waited.as_secs_f64())]
     DmaTimedOut {
         /// How long it was awaited.
         waited: Duration,
@@ -118,6 +118,15 @@ impl BootError {
                 matches!(error, TransportError::NotContiguous { .. })
             }
             _ => false,
+        }
+    }
+
+    /// In one line, with what was awaited and how long.
+    #[must_use]
+    pub fn in_short(&self) -> String {
+        match self {
+            Self::Stage(failure) => failure.to_string(),
+            other => other.to_string(),
         }
     }
 }

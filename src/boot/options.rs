@@ -73,6 +73,9 @@ pub struct Progress {
     pub done: u64,
     /// Bytes of the stage.
     pub total: u64,
+    /// With [`Phase::Retry`]: why the last try failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// What a boot did.

@@ -165,6 +165,7 @@ impl StageRun<'_, '_> {
             file,
             done,
             total,
+            reason: None,
         });
     }
 

@@ -33,7 +33,7 @@ pub enum ControlError {
         found: u32,
     },
     /// No response came.
-    #[error("no response to {request} ({code:#x}) in {waited:?}; the mailbox reads {found:#010x}")]
+    #[error("no response to {request} ({code:#x}) in {:.1} s; the mailbox reads {found:#010x}", .waited.as_secs_f64())]
     TimedOut {
         /// Name of the request.
         request: &'static str,

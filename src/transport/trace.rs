@@ -1,6 +1,6 @@
 //! Looking at every access: a transport around another one that logs, counts and records.
 //!
-//! [`Tracer`] is put into the stack by whoever wants to see (`hailoctl -vv`, `--stats`, a test) and
+//! [`Tracer`] is put into the stack by whoever wants to see (`hailoctl -vvv`, `--stats`, a test) and
 //! is not there otherwise, so it costs nothing when off. Each access is logged at trace level,
 //! decoded by the same `register!` tables as everything else:
 //!

@@ -130,17 +130,29 @@ impl<'a> Shown<'a> {
             bar.set_length(progress.total);
             bar.set_position(progress.done);
         }
-        if progress.phase != Phase::Done {
-            return Ok(());
+        match progress.phase {
+            Phase::Done => {}
+            Phase::Retry => return self.retry(progress),
+            _ => return Ok(()),
         }
         let line = self.done(progress);
         bar.suspend(|| self.output.note(format_args!("{line}")))
     }
 
+    /// Why there is another try: the last words about the one before.
+    fn retry(&mut self, progress: &Progress) -> Result<()> {
+        let reason = progress.reason.as_deref().unwrap_or("not known");
+        let line = format!("this try failed ({reason}): resetting for another");
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.output.note(format_args!("{line}"))),
+            None => self.output.note(format_args!("{line}")),
+        }
+    }
+
     fn lines(&mut self, progress: &Progress, stage_changed: bool) -> Result<()> {
         let Progress { stage, total, .. } = progress;
         match progress.phase {
-            Phase::Retry => self.output.note(format_args!("resetting for another try")),
+            Phase::Retry => self.retry(progress),
             Phase::Done => {
                 let line = self.done(progress);
                 self.output.note(format_args!("{line}"))
