@@ -4,7 +4,7 @@
 //! line; a failure is the last object, with the key `error`.
 
 use std::fmt;
-use std::io::{self, BufWriter, IsTerminal, Stderr, Stdout, Write};
+use std::io::{self, IsTerminal, Stderr, Write};
 use std::iter::repeat_n;
 
 use anstream::adapter::strip_str;
@@ -33,8 +33,40 @@ pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 #[derive(Debug)]
 pub(crate) struct Output {
     format: Format,
-    results: BufWriter<AutoStream<Stdout>>,
+    results: Results,
     notes: AutoStream<Stderr>,
+}
+
+/// Standard output, collected: one system call for many lines. On a terminal each line comes at once.
+#[derive(Debug)]
+struct Results {
+    waiting: Vec<u8>,
+    colored: bool,
+    terminal: bool,
+}
+
+impl Results {
+    /// Bytes that wait at most.
+    const MOST: usize = 64 << 10;
+
+    fn put(&mut self, text: &str) -> io::Result<()> {
+        if self.colored {
+            self.waiting.extend_from_slice(text.as_bytes());
+        } else {
+            write!(self.waiting, "{}", strip_str(text))?;
+        }
+        if self.terminal || self.waiting.len() >= Self::MOST {
+            return self.flush();
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        let written = stdout.write_all(&self.waiting);
+        self.waiting.clear();
+        written.and_then(|()| stdout.flush())
+    }
 }
 
 #[derive(Serialize)]
@@ -56,7 +88,11 @@ impl Output {
         let stderr = choice(AutoStream::choice(&io::stderr()));
         Self {
             format,
-            results: BufWriter::new(AutoStream::new(io::stdout(), stdout)),
+            results: Results {
+                waiting: Vec::new(),
+                colored: matches!(stdout, ColorChoice::Always | ColorChoice::AlwaysAnsi),
+                terminal: io::stdout().is_terminal(),
+            },
             notes: AutoStream::new(io::stderr(), stderr),
         }
     }
@@ -94,14 +130,12 @@ impl Output {
 
     /// Prints a line of results for people.
     pub(crate) fn line(&mut self, text: fmt::Arguments<'_>) -> Result<()> {
-        writeln!(self.results, "{text}").map_err(Failure::Stream)
+        self.text(&format!("{text}\n"))
     }
 
     /// Prints several lines of results, each already ended.
     pub(crate) fn text(&mut self, text: &str) -> Result<()> {
-        self.results
-            .write_all(text.as_bytes())
-            .map_err(Failure::Stream)
+        self.results.put(text).map_err(Failure::Stream)
     }
 
     /// Brings out what was printed.
@@ -109,8 +143,9 @@ impl Output {
         self.results.flush().map_err(Failure::Stream)
     }
 
-    /// Tells something on standard error: progress, a hint.
+    /// Tells something on standard error, behind the results so far: progress, a hint.
     pub(crate) fn note(&mut self, text: fmt::Arguments<'_>) -> Result<()> {
+        self.flush()?;
         writeln!(self.notes, "{text}").map_err(Failure::Stream)
     }
 
