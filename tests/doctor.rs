@@ -18,6 +18,7 @@ use hailo_vfio::pci::Root;
 const MACHINES: &[(&str, &str)] = &[
     ("after-update", "V-06 V-07"),
     ("allwinner", "L-01 H-07 M-02"),
+    ("arm64-16k", ""),
     ("both-modules", "P-02 P-04 P-05 P-06 M-02"),
     ("d3hot", "H-06"),
     ("d3hot-stuck", "H-06"),
@@ -27,7 +28,7 @@ const MACHINES: &[(&str, &str)] = &[
     ("in-use", ""),
     ("kernel-driver", "P-06"),
     ("lockdown", "M-02 M-09"),
-    ("lxc", "P-06 V-05 M-02 M-11"),
+    ("lxc", "P-06 V-05 M-11"),
     ("mrrs-128", "L-08 L-09"),
     ("no-address", "P-03"),
     ("no-card", "P-01"),
@@ -37,6 +38,7 @@ const MACHINES: &[(&str, &str)] = &[
     ("not-loaded", ""),
     ("others", "P-06"),
     ("pc-iommufd", ""),
+    ("pc-no-vfio", "M-02"),
     ("pc-slot-x1", "L-01 L-11"),
     ("pc-vfio", ""),
     ("pi5-32bit", "L-01 H-12 M-02 M-08 M-13"),
@@ -47,9 +49,12 @@ const MACHINES: &[(&str, &str)] = &[
     ("pi5-empty-switch", "P-01 L-06"),
     ("pi5-gen2-x1", "L-01 L-02 H-12 M-02"),
     ("pi5-gen3-x1", "L-01 H-12"),
+    ("pi5-library-log", "P-06 P-08 V-01 L-01 H-12 H-14 M-02"),
+    ("pi5-no-board-file", "P-06 P-09 L-01 H-12 M-02"),
     ("pi5-no-vectors", "L-01 L-05 M-02"),
     ("pi5-unstable", "P-06 L-01 L-04 L-10 H-05 H-11 H-12 M-02"),
     ("pi5-user", "L-01 H-12 M-07"),
+    ("pi5-vendor", "P-06 L-01 H-06 H-12 M-02"),
     ("secure-boot", "V-09"),
     ("shared-group", "M-05"),
     ("two-cards", ""),
@@ -61,6 +66,141 @@ const MACHINES: &[(&str, &str)] = &[
     ("vfio-refused", "M-03"),
     ("vfio-user-limits", "M-04 M-06"),
     ("vm", "M-12"),
+];
+
+/// For each condition a machine that comes close to it and does not have it.
+const CLOSE: &[(&str, &str, &str)] = &[
+    (
+        "P-01",
+        "pi5-gen3-x1",
+        "the connector is on, and a card is there",
+    ),
+    ("P-02", "d3hot", "its memory is off because it sleeps"),
+    ("P-03", "not-loaded", "nobody has it, and it has addresses"),
+    ("P-04", "hailo8-16k", "a Hailo-8 with hailo_pci"),
+    ("P-05", "pi5-vendor", "one module, for two kernels"),
+    ("P-06", "pc-vfio", "a driver has it, and it is vfio-pci"),
+    ("P-07", "lxc", "the node is there, and we are root"),
+    (
+        "P-08",
+        "pi5-vendor",
+        "an earlier program had a wrong network",
+    ),
+    (
+        "P-09",
+        "vendor-log",
+        "the second stage failed, with all files",
+    ),
+    ("V-01", "hailo8-16k", "library and driver are both 4.21.0"),
+    ("V-02", "pi5-vendor", "a log without the mismatch"),
+    ("V-03", "pi5-vendor", "firmware was loaded"),
+    ("V-04", "pi5-vendor", "packages of Raspberry Pi only"),
+    ("V-05", "vendor-mixed", "a mismatch, in no container"),
+    (
+        "V-06",
+        "secure-boot",
+        "the module is not loaded, and fits the kernel",
+    ),
+    ("V-07", "pi5-vendor", "a build log without an error"),
+    ("V-08", "pi5-vendor", "one warning is no flood"),
+    (
+        "V-09",
+        "after-update",
+        "the module is not loaded, and nobody refused it",
+    ),
+    ("V-10", "pi5-vendor", "an os-release, that of Debian"),
+    ("L-01", "pc-vfio", "four of four lanes"),
+    (
+        "L-02",
+        "pi5-asm1184e-ssd",
+        "5 GT/s, since the switch can do no more",
+    ),
+    (
+        "L-03",
+        "pi5-asm2806-first-port",
+        "a switch as fast as the card, for it alone",
+    ),
+    ("L-04", "pi5-vendor", "four errors since the start"),
+    ("L-05", "pi5-asm2806", "a switch that leaves interrupts"),
+    (
+        "L-06",
+        "pi5-asm1184e-ssd",
+        "two ports of the switch are empty",
+    ),
+    ("L-07", "pi5-asm2806", "such a switch, another address"),
+    ("L-08", "pc-vfio", "requests of 512 bytes"),
+    ("L-09", "pc-vfio", "L1 is on, L0s is not"),
+    ("L-10", "pi5-gen3-x1", "L1 is on, and the card is there"),
+    (
+        "L-11",
+        "pi5-gen3-x1",
+        "256 bytes are all that the card can do",
+    ),
+    (
+        "L-12",
+        "pi5-vendor",
+        "the kernel is of that kind, the link is well",
+    ),
+    (
+        "L-13",
+        "pi5-asm2806",
+        "power saving is on behind another switch",
+    ),
+    ("H-01", "pi5-no-board-file", "a later stage failed"),
+    (
+        "H-02",
+        "pi5-no-board-file",
+        "it failed because of a missing file",
+    ),
+    ("H-03", "pi5-no-board-file", "an earlier stage failed"),
+    ("H-04", "pi5-vendor", "2.6 s"),
+    ("H-05", "d3hot-stuck", "it does not wake, and answers"),
+    ("H-06", "pc-vfio", "it is awake"),
+    ("H-07", "pi5-gen3-x1", "L1 is on, on another board"),
+    ("H-09", "pi5-vendor", "48 of 64 MiB are free"),
+    ("H-11", "pi5-vendor", "5 A, and no low voltage"),
+    ("H-12", "pi5-asm2806", "a board of another maker"),
+    (
+        "H-14",
+        "pi5-vendor",
+        "the library's log has other complaints",
+    ),
+    ("M-01", "pi5-vendor", "16 KiB pages, and the newer driver"),
+    (
+        "M-02",
+        "not-loaded",
+        "vfio-pci is a module that nobody loaded",
+    ),
+    ("M-03", "not-loaded", "nobody has it, and there is an IOMMU"),
+    ("M-04", "vfio-refused", "VFIO refused for another reason"),
+    ("M-05", "pc-vfio", "the port above has a group of its own"),
+    ("M-06", "pi5-user", "a user without a limit"),
+    ("M-07", "pi5-gen3-x1", "no IOMMU, and we are root"),
+    ("M-08", "pi5-gen3-x1", "the window reaches all memory"),
+    ("M-09", "secure-boot", "lockdown is on, and VFIO works"),
+    ("M-11", "vm", "a virtual machine"),
+    ("M-12", "lxc", "a container"),
+    ("M-13", "pi5-gen3-x1", "the connector has no IOMMU"),
+];
+
+/// The machines that must be told from each other, with all that is printed about them.
+const SHOWN: &[&str] = &[
+    "pi5-gen2-x1",
+    "pi5-gen3-x1",
+    "pi5-asm1184e-ssd",
+    "pi5-asm2806",
+    "pi5-no-vectors",
+    "pc-vfio",
+    "pc-slot-x1",
+    "both-modules",
+    "d3hot",
+    "pi5-absent",
+    "pc-no-vfio",
+    "lockdown",
+    "lxc",
+    "arm64-16k",
+    "mrrs-128",
+    "pi5-vendor",
 ];
 
 fn machine(name: &str) -> PathBuf {
@@ -132,13 +272,69 @@ fn every_condition_that_can_be_seen_is_seen_on_one_machine_and_not_on_another() 
 }
 
 #[test]
+fn a_machine_that_comes_close_to_a_condition_does_not_have_it() {
+    let seen = doctor::conditions().filter(|one| matches!(one.detection, Detection::Doctor(_)));
+    let seen: Vec<_> = seen.map(|condition| condition.id).collect();
+    let close: Vec<_> = CLOSE.iter().map(|(id, ..)| *id).collect();
+    assert_eq!(
+        close, seen,
+        "each condition has one machine that comes close"
+    );
+    for (id, name, why) in CLOSE {
+        assert!(machine(name).is_dir(), "{name}");
+        assert!(!found(name).contains(id), "{id} on {name}: {why}");
+    }
+}
+
+#[test]
+fn all_that_is_printed_about_the_machines_is_kept() {
+    for name in SHOWN {
+        let page = format!("tests/cli/machines/{name}.trycmd");
+        let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
+        for command in ["scan", "link", "doctor"] {
+            for json in ["", " --json"] {
+                let line = format!(
+                    "$ hailoctl {command}{json} --sysfs-root tests/fixtures/sysfs/{name}\n"
+                );
+                assert!(page.contains(&line), "{name}: {line}");
+            }
+        }
+    }
+}
+
+/// Commands stand in backticks: a shell takes them, and hailoctl has the commands and options.
+#[test]
+fn commands_in_advice_can_be_typed() {
+    for condition in doctor::conditions() {
+        let id = condition.id;
+        for step in condition.advice {
+            let spans: Vec<_> = step.split('`').collect();
+            assert!(spans.len() % 2 == 1, "{id}: a backtick is missing: {step}");
+            for command in spans.iter().skip(1).step_by(2) {
+                let command = command.replace("{device}", "0000:03:00.0");
+                let command = command.replace("{kernel}", "6.12.0");
+                let shell = Command::new("sh")
+                    .args(["-n", "-c", "--", &command])
+                    .status();
+                assert!(shell.unwrap().success(), "{id}: {command}");
+            }
+            let prose: String = spans.iter().step_by(2).copied().collect();
+            assert!(!prose.contains("sudo "), "{id}: no backticks: {step}");
+        }
+    }
+}
+
+#[test]
 fn a_healthy_machine_raises_no_alarm() {
     let healthy = [
         "pc-vfio",
         "pc-iommufd",
         "pc-slot-x1",
+        "arm64-16k",
+        "pc-no-vfio",
         "pi5-gen3-x1",
         "pi5-asm2806",
+        "pi5-vendor",
         "in-use",
         "kernel-driver",
         "not-loaded",
@@ -169,7 +365,12 @@ fn every_finding_says_what_was_seen_and_where() {
                 "{name}: {id}"
             );
             assert!(!finding.evidence.is_empty(), "{name}: {id}");
+            assert!(!finding.advice.is_empty(), "{name}: {id}");
             for text in &finding.advice {
+                let raspberry = name.starts_with("pi5") || ["haos", "hailo8-16k"].contains(name);
+                let elsewhere = if raspberry { "grub" } else { "/boot/firmware" };
+                let unknown = *name == "allwinner";
+                assert!(unknown || !text.contains(elsewhere), "{name}: {text}");
                 assert!(
                     !text.contains("{device}") && !text.contains("{kernel}"),
                     "{name}: {id}"
@@ -249,6 +450,10 @@ fn a_report_takes_nothing_that_is_not_about_the_card() {
         "Package: hailort\nStatus: install ok installed\nMaintainer: SECRET\nVersion: 5.2.0\n\nPackage: vim\nVersion: SECRET\n",
     );
     put(
+        "home/SECRET/.hailo/hailort/hailort.log",
+        "[1] [7] [7] [HailoRT] [error] HEF format is not compatible with device\n[1] [7] [7] SECRET\n",
+    );
+    put(
         "dev/kmsg",
         "6,1,2,-;SECRET: usb device\n6,2,3,-;hailo1x 0001:01:00.0: probed\n",
     );
@@ -264,6 +469,7 @@ fn a_report_takes_nothing_that_is_not_about_the_card() {
     let bytes = fs::read(&archive).unwrap();
     assert!(!bytes.windows(6).any(|text| text == b"SECRET"));
     assert!(bytes.windows(6).any(|text| text == b"probed"));
+    assert!(bytes.windows(10).any(|text| text == b"HEF format"));
     assert!(bytes.windows(5).any(|text| text == b"5.2.0"));
 }
 

@@ -286,6 +286,11 @@ impl Collector<'_> {
         for (_, path) in facts::libraries(self.root) {
             self.file(path.trim_start_matches('/'), Vec::new());
         }
+        // Under numbers: the names of users stay here.
+        for (number, lines) in facts::library_logs(self.root).iter().enumerate() {
+            let path = format!("home/{number}/.hailo/hailort/hailort.log");
+            self.file(path, lines.join("\n"));
+        }
         for (path, line) in facts::failed_builds(self.root) {
             self.file(path.trim_start_matches('/'), line);
         }

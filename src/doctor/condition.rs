@@ -6,7 +6,56 @@ use serde::Serialize;
 
 use super::{Facts, Finding, firmware, host, link, presence, versions};
 use crate::addr::Bdf;
+use crate::pci::platform::Platform;
 use crate::pci::topology::Hop;
+
+/// How advice begins that is for Raspberry Pis only.
+const FOR_PI: &str = "on a Raspberry Pi";
+/// How advice begins that is for other computers only.
+const FOR_PC: &str = "on a PC";
+
+/// Advice: why, and a line for a Raspberry Pi's `config.txt`. The filter in front of the line makes it
+/// hold for this model, whatever stands before.
+macro_rules! pi_config {
+    ($why:literal, $line:literal) => {
+        concat!(
+            "on a Raspberry Pi, ",
+            $why,
+            ": `{ echo '[all]'; echo '",
+            $line,
+            "'; } | sudo tee -a /boot/firmware/config.txt && sudo reboot`"
+        )
+    };
+}
+pub(super) use pi_config;
+
+/// Advice: why, and an option of the kernel on a Raspberry Pi.
+macro_rules! pi_option {
+    ($why:literal, $option:literal) => {
+        concat!(
+            "on a Raspberry Pi, ",
+            $why,
+            ": `sudo sed -i 's/$/ ",
+            $option,
+            "/' /boot/firmware/cmdline.txt && sudo reboot`"
+        )
+    };
+}
+pub(super) use pi_option;
+
+/// Advice: why, and an option of the kernel on a PC.
+macro_rules! pc_option {
+    ($why:literal, $option:literal) => {
+        concat!(
+            "on a PC, ",
+            $why,
+            ", with Debian or Ubuntu: `sudo sed -i 's/^GRUB_CMDLINE_LINUX=\"/&",
+            $option,
+            " /' /etc/default/grub && sudo update-grub && sudo reboot`"
+        )
+    };
+}
+pub(super) use pc_option;
 
 /// How bad a condition is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -41,7 +90,10 @@ pub struct Condition {
     pub title: &'static str,
     /// What it means, for somebody who meets it for the first time.
     pub meaning: &'static str,
-    /// What to do, step by step. `{device}` stands for the card, `{kernel}` for the kernel's release.
+    /// What to do, step by step; commands and what else is to be typed in backticks. `{device}` stands
+    /// for the card, `{kernel}` for the kernel's release. What begins with "on a Raspberry Pi" or "on a
+    /// PC" is shown on such a machine only, without these words, and where it is not known what the
+    /// machine is.
     pub advice: &'static [&'static str],
     /// Where the knowledge comes from.
     pub source: &'static str,
@@ -127,12 +179,27 @@ impl Seen {
 }
 
 impl Condition {
-    pub(super) fn found(&'static self, seen: Seen, kernel: Option<&str>) -> Finding {
+    pub(super) fn found(&'static self, seen: Seen, platform: &Platform) -> Finding {
         let device = seen
             .device
             .map_or_else(|| "DEVICE".to_owned(), |device| device.to_string());
-        let kernel = kernel.unwrap_or("$(uname -r)");
-        let fill = |text: &&str| {
+        let kernel = platform.kernel.as_deref().unwrap_or("$(uname -r)");
+        let is_pi = platform
+            .model
+            .as_deref()
+            .map(|name| name.contains("Raspberry Pi"));
+        let fits = |step: &&&str| match is_pi {
+            Some(true) => !step.starts_with(FOR_PC),
+            Some(false) => !step.starts_with(FOR_PI),
+            None => true,
+        };
+        let fill = |step: &&str| {
+            let known = match is_pi {
+                Some(true) => step.strip_prefix(FOR_PI),
+                Some(false) => step.strip_prefix(FOR_PC),
+                None => None,
+            };
+            let text = known.map_or(*step, |rest| rest.trim_start_matches([',', ':', ' ']));
             text.replace("{device}", &device)
                 .replace("{kernel}", kernel)
         };
@@ -152,7 +219,7 @@ impl Condition {
             seen: seen.what,
             evidence: seen.evidence,
             meaning: self.meaning,
-            advice: self.advice.iter().map(fill).collect(),
+            advice: self.advice.iter().filter(fits).map(fill).collect(),
             source: self.source,
         }
     }

@@ -1,7 +1,8 @@
 //! Family H: firmware, run time and power.
 
-use super::condition::{Condition, Detection, Seen, Severity};
-use super::facts::{Card, Facts};
+use super::condition::{Condition, Detection, Seen, Severity, pi_config};
+use super::facts::{Card, Facts, Line};
+use super::presence;
 use super::versions::in_log;
 use crate::spec::config_space::power;
 
@@ -13,7 +14,7 @@ pub(super) const TABLE: &[Condition] = &[
         meaning: "The card gets its firmware in three steps. It did not confirm the first, which is only a few hundred kilobytes.",
         advice: &[
             "switch the computer off, take the power away for 30 seconds, and start it again",
-            "check the power supply",
+            "use a supply that gives enough (Raspberry Pi 5: 5 V and 5 A)",
         ],
         source: "vendor hailort-drivers v5.3.0, linux/pcie/src/pcie.c",
         detection: Detection::Doctor(stage_1),
@@ -25,7 +26,8 @@ pub(super) const TABLE: &[Condition] = &[
         meaning: "In the second step the card prepares its own memory. That fails now and then on a cold start; on some boards it fails always, and these are faulty.",
         advice: &[
             "switch the computer off, take the power away for at least 30 seconds, and start it again; repeat it twice",
-            "on a Raspberry Pi: sudo rpi-eeprom-update -a",
+            "on a Raspberry Pi, update the bootloader: `sudo rpi-eeprom-update -a && sudo reboot`",
+            "hailoctl can try several times by itself: `hailoctl fw-load --retries 2`",
             "if it never succeeds, try the card in another computer, then ask for a replacement",
         ],
         source: "public note \"Hailo-10H AI HAT+ 2 Stability Investigation\"; public Kali + Hailo-10H guide; two robot projects",
@@ -39,7 +41,7 @@ pub(super) const TABLE: &[Condition] = &[
         advice: &[
             "read the other findings first: wrong driver (P-04) and small requests (L-08) cause this",
             "switch the computer off, take the power away for 30 seconds, and start it again",
-            "hailoctl can load without this step: hailoctl fw-load --via bars",
+            "hailoctl can load without the card fetching anything, slowly: `hailoctl fw-load --via bars`",
         ],
         source: "vendor hailort-drivers v5.3.0; nerves-project/nerves_system_rpi5 issue 103",
         detection: Detection::Doctor(stage_3),
@@ -50,8 +52,8 @@ pub(super) const TABLE: &[Condition] = &[
         title: "loading the firmware took long",
         meaning: "2 to 6 seconds are usual, also with one lane.",
         advice: &[
-            "look at the link: hailoctl link",
-            "look whether the firmware comes from a slow card or network",
+            "look at the way to the card: `sudo hailoctl link`",
+            "look whether the files come from a slow place: `time cat /lib/firmware/hailo/hailo10h/* > /dev/null` takes a second or less from a good one",
         ],
         source: "published load times between 2.1 and 5.5 s on a Raspberry Pi 5",
         detection: Detection::Doctor(slow_load),
@@ -62,10 +64,13 @@ pub(super) const TABLE: &[Condition] = &[
         title: "the card was lost while it ran",
         meaning: "The card stopped answering. Either its link broke, or the card's own system hangs.",
         advice: &[
-            "save what can be seen now: hailoctl report FILE",
-            "try a reset, as root: echo 1 > /sys/bus/pci/devices/{device}/reset; if that fails, switch the computer off and take the power away for 30 seconds",
+            "save what can be seen now: `sudo hailoctl report card.tar`",
+            "try a reset: `echo 1 | sudo tee /sys/bus/pci/devices/{device}/reset`; if that fails, switch the computer off and take the power away for 30 seconds",
             "use the newest firmware: owners report losses after 2 to 3 minutes with 5.1.1 and fewer with 5.2.0",
-            "with one lane at Gen 3, try Gen 2: dtparam=pciex1_gen=2 in /boot/firmware/config.txt",
+            pi_config!(
+                "to try Gen 2, where the link is at Gen 3",
+                "dtparam=pciex1_gen=2"
+            ),
         ],
         source: "public note \"Hailo-10H AI HAT+ 2 Stability Investigation\"; \"Hailo-8 RPi5 Troubleshooting & Hardware Guide\"",
         detection: Detection::Doctor(lost),
@@ -77,8 +82,8 @@ pub(super) const TABLE: &[Condition] = &[
         meaning: "Unused cards are put to sleep (state D3hot). Some of these cards do not come back from it until their power was away.",
         advice: &[
             "if it does not answer: switch the computer off, take the power away for 30 seconds, and start it again",
-            "keep the card awake; for hailoctl: echo 'options vfio-pci disable_idle_d3=1' | sudo tee /etc/modprobe.d/vfio-hailo.conf",
-            "for the vendor's driver: echo 'options hailo1x_pci no_power_mode=Y' | sudo tee /etc/modprobe.d/hailo-power.conf",
+            "keep the card awake; for hailoctl: `echo 'options vfio-pci disable_idle_d3=1' | sudo tee /etc/modprobe.d/hailo-vfio.conf`, then restart",
+            "for the vendor's driver: `echo 'options hailo1x_pci no_power_mode=Y' | sudo tee /etc/modprobe.d/hailo-power.conf`, then restart",
         ],
         source: "public Kali + Hailo-10H guide; reports of Hailo-8 and Hailo-10H owners",
         detection: Detection::Doctor(stuck_asleep),
@@ -89,7 +94,7 @@ pub(super) const TABLE: &[Condition] = &[
         title: "this board loses the card after less than a minute",
         meaning: "On boards with an Allwinner A733 the card stops 40 to 50 seconds after its start when the interrupt is given back and asked for again while L1 is on.",
         advice: &[
-            "add pcie_aspm=off to the kernel command line and reboot",
+            "add `pcie_aspm=off` to the options of the kernel (in Armbian: `extraargs=pcie_aspm=off` in /boot/armbianEnv.txt) and restart",
             "keep one program running that holds the card",
         ],
         source: "hailo-ai/hailort-drivers pull 53",
@@ -110,7 +115,7 @@ pub(super) const TABLE: &[Condition] = &[
         title: "the computer has little contiguous memory left",
         meaning: "The vendor's driver needs memory in one piece, from a pool that camera and display use, too (CMA; status 81). hailoctl does not need this pool.",
         advice: &[
-            "on a Raspberry Pi: make the pool larger with dtoverlay=vc4-kms-v3d,cma-320 in /boot/firmware/config.txt and reboot",
+            "make the pool larger: in /boot/firmware/config.txt, change the line `dtoverlay=vc4-kms-v3d` to `dtoverlay=vc4-kms-v3d,cma-320`, then restart",
         ],
         source: "vendor hailort-drivers v5.3.0, linux/vdma/memory.c; balena-solutions/ai-hat-demo README",
         detection: Detection::Doctor(contiguous_memory),
@@ -122,11 +127,11 @@ pub(super) const TABLE: &[Condition] = &[
         meaning: "The vendor's tool reports 400 instead of 800 MHz, and networks run at a tenth of their speed.",
         advice: &[
             "switch the computer off and take the power away for 30 seconds",
-            "check the power supply",
+            "use a supply that gives enough (Raspberry Pi 5: 5 V and 5 A)",
         ],
         source: "community.hailo.ai topic 19278",
         detection: Detection::Elsewhere(
-            "hailortcli fw-control identify --extended shows the clock",
+            "`hailortcli fw-control identify --extended` shows the clock",
         ),
     },
     Condition {
@@ -135,8 +140,8 @@ pub(super) const TABLE: &[Condition] = &[
         title: "the power supply is weak",
         meaning: "The computer has seen a voltage that is too low, or the supply offers less than 5 A. Under load a card then fails in ways that look like a defect.",
         advice: &[
-            "use the 27 W supply of Raspberry Pi, or another one that offers 5 A at 5 V",
-            "take off USB hubs with a supply of their own that may feed back",
+            "use the 27 W supply of Raspberry Pi, or another one that offers 5 A at 5 V (most supplies of phones do not)",
+            "take off USB hubs that have a supply of their own: some feed power back into the computer",
         ],
         source: "reports of Hailo-8 and Hailo-10H owners; Raspberry Pi firmware (get_throttled)",
         detection: Detection::Doctor(weak_supply),
@@ -164,9 +169,12 @@ pub(super) const TABLE: &[Condition] = &[
         severity: Severity::Info,
         title: "a program uses calls that this chip does not have",
         meaning: "The Hailo-10H does not know the Hailo-8's way of running a network: status 7, or a message to use the newer command.",
-        advice: &["use hailortcli run2 instead of run, and programs for the 10H"],
-        source: "community.hailo.ai topic 18979",
-        detection: Detection::Elsewhere("the message of the program"),
+        advice: &[
+            "on the command line: `hailortcli run2` instead of `hailortcli run`",
+            "use programs that were made for the Hailo-10H (in the vendor's library: InferModel, not VStreams)",
+        ],
+        source: "community.hailo.ai topic 18979; vendor hailort v5.2.0, libhailort/src/vdevice/vdevice_hrpc_client.cpp",
+        detection: Detection::Doctor(old_calls),
     },
 ];
 
@@ -181,6 +189,9 @@ fn stage_1(facts: &Facts) -> Vec<Seen> {
 
 fn stage_2(facts: &Facts) -> Vec<Seen> {
     let words = ["Failed writing SOC firmware on stage 2"];
+    if !presence::no_board_file(facts).is_empty() {
+        return Vec::new(); // It failed because a file is missing.
+    }
     in_log(
         facts,
         &words,
@@ -256,12 +267,14 @@ fn stuck_asleep(facts: &Facts) -> Vec<Seen> {
             return None;
         }
         let seen = |what: &str| Seen::on(address, what).of(hop, "config", "power state D3hot");
-        // Allowed to sleep and put to sleep: well, unless it is one of those that do not wake.
-        if card.asleep && card.may_sleep {
+        // Allowed to sleep and put to sleep: well, unless it is one of those that do not wake. The
+        // vendor's driver puts cards to sleep by itself, which the kernel does not count as sleep.
+        if (card.asleep && card.may_sleep) || card.line.is_some() {
             let is_vfio = card.info.driver.as_deref() == Some("vfio-pci");
-            let kept_awake = facts.modules.idle_d3_disabled == Some(true);
+            let kept_awake = is_vfio && facts.modules.idle_d3_disabled == Some(true);
             let what = "the card sleeps while nobody uses it; some do not wake up again";
-            return (is_vfio && !kept_awake).then(|| seen(what).risk());
+            let puts_to_sleep = is_vfio || card.line == Some(Line::Five);
+            return (puts_to_sleep && !kept_awake).then(|| seen(what).risk());
         }
         card.info
             .driver
@@ -269,6 +282,13 @@ fn stuck_asleep(facts: &Facts) -> Vec<Seen> {
             .then(|| seen("the kernel wants the card awake, and the card sleeps"))
     };
     facts.cards.iter().filter_map(judge).collect()
+}
+
+fn old_calls(facts: &Facts) -> Vec<Seen> {
+    facts.complained(
+        "on H10? If so, use InferModel",
+        "the last program that used the vendor's library asked for what only the Hailo-8 can do",
+    )
 }
 
 fn allwinner(facts: &Facts) -> Vec<Seen> {

@@ -1,6 +1,6 @@
 //! Family M: the computer's memory, VFIO, containers and virtual machines.
 
-use super::condition::{Condition, Detection, Seen, Severity};
+use super::condition::{Condition, Detection, Seen, Severity, pc_option};
 use super::facts::{Card, Facts, Line};
 use super::versions::in_log;
 use crate::pci::{Access, Obstacle};
@@ -18,7 +18,7 @@ pub(super) const TABLE: &[Condition] = &[
         title: "the driver of the Hailo-8 can't use this kernel's page size",
         meaning: "Kernels manage memory in pages. Those of the Raspberry Pi 5 have 16 KiB, and the Hailo-8's driver takes at most 4 KiB unless told otherwise (\"max_desc_page_size given 16384 is bigger than hw max desc page size 4096\").",
         advice: &[
-            "echo 'options hailo_pci force_desc_page_size=4096' | sudo tee /etc/modprobe.d/hailo_pci.conf, then reboot",
+            "`echo 'options hailo_pci force_desc_page_size=4096' | sudo tee /etc/modprobe.d/hailo_pci.conf && sudo reboot`",
         ],
         source: "blakeblackshear/frigate installation notes; SEAME-pt/Team5_Senna_Tech issue 224",
         detection: Detection::Doctor(page_size),
@@ -27,9 +27,11 @@ pub(super) const TABLE: &[Condition] = &[
         id: "M-02",
         severity: Severity::Info,
         title: "this kernel has no VFIO",
-        meaning: "VFIO is the part of Linux that lends a card to a program safely. Stock Raspberry Pi OS is built without it. hailoctl can look at the card all the same (scan, link, doctor); to open it needs VFIO. The vendor's driver does not.",
+        meaning: "VFIO is the part of Linux that lends a card to a program and keeps watch over it. Stock Raspberry Pi OS is built without it. Then hailoctl can reach the card in a simpler way only (sysfs): as root, without interrupts, and with nothing that confines the card. The vendor's driver does not need VFIO.",
         advice: &[
-            "to use hailoctl: use a kernel built with CONFIG_VFIO=m, CONFIG_VFIO_PCI=m and, where there is no IOMMU (as on a Raspberry Pi), CONFIG_VFIO_NOIOMMU=y; the README says which of VFIO's ways this release uses",
+            "to use hailoctl with this kernel, on a computer that is yours alone: `sudo hailoctl --allow-no-iommu fw-load`; docs/guide/raspberry-pi-stock.md tells what that gives up",
+            "on a Raspberry Pi, or build a kernel with VFIO: docs/guide/raspberry-pi-vfio-kernel.md has the options and commands",
+            "on a PC, use your distribution's standard kernel, which has VFIO",
             "to use the vendor's software: nothing to do",
         ],
         source: "raspberrypi/linux bcm2712_defconfig; AlbrechtL/openwrt-docker issue 38",
@@ -41,9 +43,13 @@ pub(super) const TABLE: &[Condition] = &[
         title: "vfio-pci refuses the card (-22)",
         meaning: "VFIO wants an IOMMU: hardware that keeps a card's writes inside the memory that the program gave it. Without one, or with one that does not keep caches in order, it refuses the card.",
         advice: &[
-            "on a PC: switch the IOMMU on (VT-d or AMD-Vi in the firmware setup; on Intel also intel_iommu=on on the kernel command line)",
-            "without an IOMMU, accepting that the card could write to any memory: echo Y | sudo tee /sys/module/vfio/parameters/enable_unsafe_noiommu_mode; the README says whether this release uses that mode",
-            "if the card has an IOMMU group and is refused all the same, VFIO can't be used on this board",
+            "on a PC: switch the IOMMU on in the firmware setup (the menu behind F2 or Del when it starts), where it is called VT-d, AMD-Vi or IOMMU",
+            pc_option!(
+                "with a processor of Intel to tell the kernel, too",
+                "intel_iommu=on"
+            ),
+            "without an IOMMU, if you accept that the card could write to any memory: `sudo hailoctl --allow-no-iommu fw-load -d {device}`; docs/guide/pc-no-iommu.md tells what that gives up",
+            "if the card has a number in the column GROUP of `hailoctl scan` and is refused all the same, VFIO can't be used on this board",
         ],
         source: "Linux drivers/vfio/vfio_main.c; DPDK linux_drivers.rst; AlbrechtL/openwrt-docker issue 38",
         detection: Detection::Doctor(refused),
@@ -54,7 +60,7 @@ pub(super) const TABLE: &[Condition] = &[
         title: "VFIO does not trust the machine's interrupts",
         meaning: "A card could send interrupts in another's name, because this machine's interrupt controller does not check the sender. VFIO then refuses (\"Operation not permitted\") until you accept it.",
         advice: &[
-            "if only you use this computer: echo 'options vfio_iommu_type1 allow_unsafe_interrupts=1' | sudo tee /etc/modprobe.d/vfio-interrupts.conf, then reboot",
+            "if only you use this computer: `echo 'options vfio_iommu_type1 allow_unsafe_interrupts=1' | sudo tee /etc/modprobe.d/vfio-interrupts.conf && sudo reboot`",
         ],
         source: "geerlingguy/raspberry-pi-pcie-devices issue 754; Linux drivers/vfio/vfio_iommu_type1.c",
         detection: Detection::Doctor(unsafe_interrupts),
@@ -63,10 +69,10 @@ pub(super) const TABLE: &[Condition] = &[
         id: "M-05",
         severity: Severity::Error,
         title: "the card shares its IOMMU group with another device in use",
-        meaning: "The IOMMU can't tell the devices of a group apart, so VFIO lends them together or not at all.",
+        meaning: "An IOMMU is hardware that keeps devices inside the memory that they were given. It can't tell the devices of a group apart, so VFIO lends them together or not at all.",
         advice: &[
             "put the card into another slot: those directly at the processor have groups of their own",
-            "or give the other devices of the group to vfio-pci as well, if you can do without them",
+            "or give the other devices of the group to vfio-pci as well, if you can do without them: `sudo hailoctl bind -d {device} --group`",
         ],
         source: "DPDK linux_drivers.rst; Linux drivers/vfio/group.c",
         detection: Detection::Doctor(shared_group),
@@ -77,8 +83,9 @@ pub(super) const TABLE: &[Condition] = &[
         title: "your user may keep too little memory in place",
         meaning: "Memory that a card reads or writes must not be swapped out, and users may lock only so much of it.",
         advice: &[
-            "raise the limit: echo '@hailo - memlock 1048576' | sudo tee /etc/security/limits.d/hailo.conf, then log in again",
-            "for a service of systemd: LimitMEMLOCK=1G in its unit",
+            "raise the limit for the group hailo: `echo '@hailo - memlock 1048576' | sudo tee /etc/security/limits.d/hailo.conf`, then log in again",
+            "for a service of systemd: `LimitMEMLOCK=1G` in its unit",
+            "for a container: `--ulimit memlock=-1`",
         ],
         source: "DPDK enable_func.rst; Linux drivers/vfio/vfio_iommu_type1.c",
         detection: Detection::Doctor(memory_lock),
@@ -89,8 +96,8 @@ pub(super) const TABLE: &[Condition] = &[
         title: "the addresses of memory are hidden from this process",
         meaning: "Without an IOMMU the card must be told where memory really is. The kernel shows that (/proc/self/pagemap) to root only.",
         advice: &[
-            "run as root: sudo hailoctl ...",
-            "in a container: --cap-add SYS_ADMIN --cap-add SYS_RAWIO --cap-add DAC_READ_SEARCH",
+            "run hailoctl as root, with `sudo` in front",
+            "in a container: `--cap-add SYS_ADMIN --cap-add SYS_RAWIO --cap-add DAC_READ_SEARCH`",
         ],
         source: "DPDK enable_func.rst",
         detection: Detection::Doctor(hidden_frames),
@@ -100,7 +107,9 @@ pub(super) const TABLE: &[Condition] = &[
         severity: Severity::Error,
         title: "the card can't reach all memory",
         meaning: "A setting limits what devices at this connector can see of the memory. Data that happens to lie beyond can't be sent to the card.",
-        advice: &["take dtoverlay=pcie-32bit-dma-pi5 out of /boot/firmware/config.txt and reboot"],
+        advice: &[
+            "`sudo sed -i '/^dtoverlay=pcie-32bit-dma-pi5/d' /boot/firmware/config.txt && sudo reboot`",
+        ],
         source: "raspberrypi/linux arch/arm/boot/dts/overlays/pcie-32bit-dma-pi5-overlay.dts",
         detection: Detection::Doctor(beyond_window),
     },
@@ -108,10 +117,10 @@ pub(super) const TABLE: &[Condition] = &[
         id: "M-09",
         severity: Severity::Error,
         title: "kernel lockdown closes the way to the card",
-        meaning: "With Secure Boot the kernel may forbid programs, even those of root, to touch devices directly. VFIO with an IOMMU stays allowed, but this machine has not got it for this card.",
+        meaning: "With Secure Boot the kernel may forbid programs, even those of root, to touch devices directly. VFIO with an IOMMU (hardware that keeps the card inside the memory that it was given) stays allowed, but this machine has not got it for this card.",
         advice: &[
-            "switch the IOMMU on in the firmware setup and use vfio-pci",
-            "or switch Secure Boot off in the firmware setup",
+            "switch the IOMMU on in the firmware setup (VT-d, AMD-Vi or IOMMU), then `sudo hailoctl bind -d {device}`",
+            "or switch Secure Boot off in the firmware setup; docs/guide/secure-boot.md tells what stays possible with it",
         ],
         source: "Linux drivers/pci/pci-sysfs.c",
         detection: Detection::Doctor(lockdown),
@@ -135,9 +144,10 @@ pub(super) const TABLE: &[Condition] = &[
         title: "this is a container",
         meaning: "A container sees of the host's devices only what it was given.",
         advice: &[
-            "with VFIO pass in: --device /dev/vfio/vfio --device /dev/vfio/GROUP --ulimit memlock=-1",
-            "with the vendor's driver pass in: --device /dev/hailo0, or /dev/h1x-0",
-            "bind the card on the host: that can't be done from inside",
+            "on the host, outside of the container: `sudo hailoctl bind`; that can't be done from inside",
+            "pass in, GROUP being the number in the column GROUP of `hailoctl scan`: `--device /dev/vfio/vfio --device /dev/vfio/GROUP --ulimit memlock=-1`",
+            "for the vendor's software pass in its node instead: `--device /dev/hailo0` or `--device /dev/h1x-0`",
+            "docs/guide/containers.md has this for Docker, Podman, LXC and Kubernetes",
         ],
         source: "blakeblackshear/frigate issues 11961, 18142",
         detection: Detection::Doctor(container),
@@ -146,8 +156,11 @@ pub(super) const TABLE: &[Condition] = &[
         id: "M-12",
         severity: Severity::Info,
         title: "this is a virtual machine",
-        meaning: "The card must be handed through by the host, which takes an IOMMU there. Proxmox on a Raspberry Pi has none.",
-        advice: &["on the host: see that the card is bound to vfio-pci and given to this machine"],
+        meaning: "The host must hand the card through, which takes an IOMMU there: hardware that keeps the card inside this machine's memory. Raspberry Pis have none for their connector, so Proxmox on them can't do it.",
+        advice: &[
+            "if the card works here: nothing to do",
+            "on the host: `sudo hailoctl bind`, then give the card to this machine; docs/guide/virtual-machines.md tells how",
+        ],
         source: "jiangcuo/Proxmox-Arm64 issue 25, jiangcuo/pxvirt issue 127",
         detection: Detection::Doctor(virtual_machine),
     },
@@ -157,7 +170,7 @@ pub(super) const TABLE: &[Condition] = &[
         title: "an experimental IOMMU is attached to the Raspberry Pi's connector",
         meaning: "The Raspberry Pi 5's IOMMU does not look at who sends, so it can't protect one device from another; the makers do not support it here.",
         advice: &[
-            "take the overlay that adds iommus to the node pcie@1000110000 out of /boot/firmware/config.txt",
+            "find the overlay that adds the property iommus to the node pcie@1000110000, `grep dtoverlay= /boot/firmware/config.txt`, take its line out and restart",
         ],
         source: "raspberrypi/linux issue 6834; geerlingguy/raspberry-pi-pcie-devices issue 754",
         detection: Detection::Doctor(pi_iommu),
@@ -206,6 +219,9 @@ fn obstacles<T>(facts: &Facts, find: impl Fn(&Obstacle) -> Option<T>) -> Vec<(&C
 }
 
 fn no_vfio(facts: &Facts) -> Vec<Seen> {
+    if facts.container.is_some() {
+        return Vec::new(); // The host's modules can't be seen from inside.
+    }
     let kernel = facts
         .platform
         .kernel

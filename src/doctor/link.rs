@@ -1,6 +1,6 @@
 //! Family L: the way between host and card.
 
-use super::condition::{Condition, Detection, Seen, Severity};
+use super::condition::{Condition, Detection, Seen, Severity, pc_option, pi_config, pi_option};
 use super::facts::{Card, Facts};
 use super::firmware;
 use crate::pci::link::Lanes;
@@ -18,7 +18,7 @@ pub(super) const TABLE: &[Condition] = &[
         meaning: "A lane is one pair of wires in each direction; four lanes carry four times as much as one. Loading models takes longer; generating tokens does not.",
         advice: &[
             "on a Raspberry Pi: nothing to do, one lane is all that its connector has",
-            "on a PC: reseat the card, and look into the mainboard's manual for a slot with four lanes; M.2 modules with two notches (B+M) have two lanes",
+            "on a PC: push the card in again, and look into the mainboard's manual for a slot with four lanes; M.2 modules with two notches (B+M) have two lanes",
         ],
         source: "reports of Hailo-10H and Hailo-8L owners; community.hailo.ai topic 17377",
         detection: Detection::Doctor(few_lanes),
@@ -29,7 +29,8 @@ pub(super) const TABLE: &[Condition] = &[
         title: "the link runs slower than it could",
         meaning: "Card and computer can both do Gen 3 but agreed on less. With one lane, Gen 3 carries about 740 MB/s towards the card, Gen 2 about 390 MB/s.",
         advice: &[
-            "on a Raspberry Pi: add dtparam=pciex1_gen=3 to /boot/firmware/config.txt and reboot; if errors appear then (hailoctl link shows them), take it out again",
+            pi_config!("to allow Gen 3", "dtparam=pciex1_gen=3"),
+            "on a Raspberry Pi, look for errors after that: `sudo hailoctl link`; if there are any, take the line out of /boot/firmware/config.txt again, since Gen 2 is what the Raspberry Pi 5 is certified for",
             "on a PC: set the slot's speed to Auto or Gen 3 in the firmware setup",
         ],
         source: "raspberrypi/documentation pcie.adoc; Seeed Studio wiki, M.2 HAT benchmark",
@@ -52,9 +53,12 @@ pub(super) const TABLE: &[Condition] = &[
         title: "the link makes errors",
         meaning: "Data arrives damaged and is sent again. A little of it only costs time; more of it ends with the card lost.",
         advice: &[
-            "reseat the card and its cable; on a Raspberry Pi try a shorter or better flat cable",
-            "make the link slower: on a Raspberry Pi replace dtparam=pciex1_gen=3 by dtparam=pciex1_gen=2 in /boot/firmware/config.txt",
-            "check the power supply, then look whether the counters still rise: hailoctl link",
+            "switch the computer off, pull the card and its cable out and push them in again; on a Raspberry Pi try a shorter or better flat cable",
+            pi_config!(
+                "to make the link slower (a line dtparam=pciex1_gen=3 in this file has to go)",
+                "dtparam=pciex1_gen=2"
+            ),
+            "check the power supply (H-11), then look whether the counters still rise: `sudo hailoctl link`",
         ],
         source: "home-assistant/operating-system issue 3188; geerlingguy/raspberry-pi-pcie-devices issue 116",
         detection: Detection::Doctor(unstable),
@@ -65,8 +69,11 @@ pub(super) const TABLE: &[Condition] = &[
         title: "no interrupt is left for the card",
         meaning: "A card calls the processor by an interrupt. The Raspberry Pi 5's connector has eight of them, and a switch alone can take them all; the vendor's driver then fails with \"Failed to enable MSI -28\".",
         advice: &[
-            "add dtoverlay=pciex1-compat-pi5,no-mip to /boot/firmware/config.txt and reboot: it gives 32 interrupts",
-            "hailoctl can do without an interrupt: it polls",
+            pi_config!(
+                "to use the connector's other interrupt controller, which has 32",
+                "dtoverlay=pciex1-compat-pi5,no-mip"
+            ),
+            "hailoctl can do without an interrupt: it asks the card again and again instead",
         ],
         source: "raspberrypi/linux issue 6206; raspberrypi/firmware issue 1895; geerlingguy/raspberry-pi-pcie-devices issue 164",
         detection: Detection::Doctor(no_vector),
@@ -77,9 +84,13 @@ pub(super) const TABLE: &[Condition] = &[
         title: "a switch is there, but nothing behind it",
         meaning: "The computer sees the board's switch and none of the devices that should be attached to it. Usually it looked before they had power.",
         advice: &[
-            "on a Raspberry Pi: sudo rpi-eeprom-update -a && sudo reboot (from May 2024 on), and add dtparam=pciex1 to /boot/firmware/config.txt",
+            "on a Raspberry Pi, to get a bootloader of May 2024 or later: `sudo rpi-eeprom-update -a && sudo reboot`",
+            pi_config!(
+                "to switch the connector on at every start",
+                "dtparam=pciex1"
+            ),
             "give the board its own power, if it has a connector for that",
-            "try again: echo 1 | sudo tee /sys/bus/pci/rescan",
+            "let the kernel look again: `echo 1 | sudo tee /sys/bus/pci/rescan`",
         ],
         source: "raspberrypi/linux issue 6471; raspberrypi/firmware issues 1833, 1927",
         detection: Detection::Doctor(empty_switch),
@@ -90,7 +101,11 @@ pub(super) const TABLE: &[Condition] = &[
         title: "the switch refuses the card's address",
         meaning: "The first port of this kind of switch does not pass on the lowest addresses of the bus, and the card got just these.",
         advice: &[
-            "add dtoverlay=pciex1-compat-pi5,mmio-hi to /boot/firmware/config.txt and reboot",
+            "use another port of the switch: only the first one does this",
+            pi_config!(
+                "to give cards another range of addresses",
+                "dtoverlay=pciex1-compat-pi5,mmio-hi"
+            ),
         ],
         source: "raspberrypi/firmware issue 1911; raspberrypi/linux issues 6278 (ASM2806), 6821 (ASM1806)",
         detection: Detection::Doctor(low_address),
@@ -101,8 +116,9 @@ pub(super) const TABLE: &[Condition] = &[
         title: "the card may only ask for little at a time",
         meaning: "The card reads the computer's memory in requests. With requests below 512 bytes (MaxReadReq) it must use small pages because of an error in the chip, which makes it slow.",
         advice: &[
-            "add pci=pcie_bus_perf to the kernel command line and reboot",
-            "or until the next restart, as root: setpci -s {device} CAP_EXP+8.w=2000:7000",
+            "until the next restart: `sudo setpci -s {device} CAP_EXP+8.w=2000:7000`",
+            pi_option!("for good", "pci=pcie_bus_perf"),
+            pc_option!("for good", "pci=pcie_bus_perf"),
         ],
         source: "vendor hailort-drivers v5.3.0, linux/pcie/src/pcie.c",
         detection: Detection::Doctor(small_requests),
@@ -113,8 +129,8 @@ pub(super) const TABLE: &[Condition] = &[
         title: "power saving L0s is on",
         meaning: "L0s is a short sleep of the link between two packets. These cards have an error with it: it must be off at the card and at the port above. hailoctl and the vendor's driver switch it off when they open the card.",
         advice: &[
-            "on a Raspberry Pi: add dtparam=pciex1_no_l0s=on to /boot/firmware/config.txt and reboot",
-            "elsewhere: add pcie_aspm=off to the kernel command line and reboot",
+            pi_config!("to have it off from the start", "dtparam=pciex1_no_l0s=on"),
+            pc_option!("to have it off from the start", "pcie_aspm=off"),
         ],
         source: "vendor hailort-drivers v5.3.0, linux/pcie/src/pcie.c",
         detection: Detection::Doctor(l0s),
@@ -125,7 +141,9 @@ pub(super) const TABLE: &[Condition] = &[
         title: "the card was lost while power saving L1 was on",
         meaning: "L1 is a deeper sleep of the link. It is not proved that it loses cards, but switching it off is a cheap attempt.",
         advice: &[
-            "add pcie_aspm=off to the kernel command line and reboot; one owner got further with it, not rid of the failure",
+            pi_option!("to switch power saving off", "pcie_aspm=off"),
+            pc_option!("to switch power saving off", "pcie_aspm=off"),
+            "don't expect too much: one owner got further with it, not rid of the failure",
         ],
         source: "public note \"Hailo-10H AI HAT+ 2 Stability Investigation\"",
         detection: Detection::Doctor(l1_and_lost),
@@ -135,7 +153,16 @@ pub(super) const TABLE: &[Condition] = &[
         severity: Severity::Info,
         title: "packets are smaller than they could be",
         meaning: "Card and port could put 256 bytes into a packet (MaxPayload) and use 128. Larger packets carry up to 8 % more.",
-        advice: &["add pci=pcie_bus_perf to the kernel command line and reboot"],
+        advice: &[
+            pi_option!(
+                "to let the kernel choose larger packets",
+                "pci=pcie_bus_perf"
+            ),
+            pc_option!(
+                "to let the kernel choose larger packets",
+                "pci=pcie_bus_perf"
+            ),
+        ],
         source: "a published capability dump of a Hailo-8L; Intel 683390 (packet overhead)",
         detection: Detection::Doctor(small_packets),
     },
@@ -145,8 +172,11 @@ pub(super) const TABLE: &[Condition] = &[
         title: "the kernel may have made a weak link faster",
         meaning: "From 6.12.96 and 6.18.39 on the Raspberry Pi's kernel no longer keeps some links at Gen 1. A link with a weak cable or board, which had worked slowly, can fail with them.",
         advice: &[
-            "compare hailoctl link under the kernel before the update",
-            "add dtparam=pciex1_gen=1, then =2, to /boot/firmware/config.txt and look which holds",
+            "compare what `sudo hailoctl link` says under the kernel before the update",
+            pi_config!(
+                "to try the slowest link (if it holds, try gen=2 next)",
+                "dtparam=pciex1_gen=1"
+            ),
         ],
         source: "raspberrypi/linux issues 7492 and 7635",
         detection: Detection::Doctor(kernel_window),
@@ -157,8 +187,9 @@ pub(super) const TABLE: &[Condition] = &[
         title: "a switch that dislikes power saving",
         meaning: "Behind the switches ASM1182e and ASM1184e devices time out while power saving of the link (ASPM) is on; those made before 2024 need it off.",
         advice: &[
-            "add pcie_aspm=off to the end of the line in /boot/firmware/cmdline.txt and reboot",
-            "update the bootloader, too: sudo rpi-eeprom-update -a",
+            pi_option!("to switch power saving off", "pcie_aspm=off"),
+            "on a Raspberry Pi, update the bootloader, too: `sudo rpi-eeprom-update -a && sudo reboot`",
+            pc_option!("to switch power saving off", "pcie_aspm=off"),
         ],
         source: "geerlingguy/raspberry-pi-pcie-devices issue 633; raspberrypi/firmware issues 1833, 1927",
         detection: Detection::Doctor(switch_and_aspm),

@@ -82,7 +82,7 @@ pub fn diagnose(facts: &Facts) -> Diagnosis {
         })
         .flat_map(|(condition, check)| {
             let seen = check(facts).into_iter();
-            seen.map(move |seen| condition.found(seen, facts.platform.kernel.as_deref()))
+            seen.map(move |seen| condition.found(seen, &facts.platform))
         })
         .collect();
     // Stable: within a severity the order of the table stays.

@@ -1,7 +1,8 @@
 //! Family P: whether the card is there, who has it, and whether that is the right driver.
 
-use super::condition::{Condition, Detection, Seen, Severity};
+use super::condition::{Condition, Detection, Seen, Severity, pc_option, pi_config};
 use super::facts::{Card, Facts, Line};
+use super::versions::in_log;
 use crate::pci::{Access, Obstacle};
 use crate::spec::board::Chip;
 use crate::spec::config_space::command;
@@ -13,9 +14,15 @@ pub(super) const TABLE: &[Condition] = &[
         title: "no Hailo card found",
         meaning: "The computer does not see the card at all, so no software can use it. Almost always it is the cable, the socket, the power, or a setting that keeps the connector off.",
         advice: &[
-            "switch the computer off and take the power away, then reseat the card",
-            "on a Raspberry Pi: reseat the flat cable at both ends and check which way round it is; for a board without its own identification chip add the line dtparam=pciex1 to /boot/firmware/config.txt; then run: sudo rpi-eeprom-update -a && sudo reboot",
-            "some boards have a jumper that forces their 3.3 V supply on: set it",
+            "switch the computer off, take the power away, pull the card out and push it in again until it sits firmly",
+            "on a Raspberry Pi: do the same with the flat cable, at both ends, and check in the board's manual which way round it goes",
+            pi_config!(
+                "to switch the connector on, which boards other than the AI HATs may need",
+                "dtparam=pciex1"
+            ),
+            "on a Raspberry Pi, to get the newest bootloader: `sudo rpi-eeprom-update -a && sudo reboot`",
+            "some boards have a jumper that keeps their 3.3 V supply on: set it",
+            "then look again: `hailoctl scan`",
         ],
         source: "raspberrypi/documentation pcie.adoc; reports of Hailo-8 and Hailo-10H owners",
         detection: Detection::Doctor(no_card),
@@ -26,7 +33,7 @@ pub(super) const TABLE: &[Condition] = &[
         title: "the card is listed but does not answer",
         meaning: "The computer knows the card's name, but reading the card's memory gives nothing back.",
         advice: &[
-            "read the other findings: a sleeping card (H-06), a card without an address (P-03) and a dead link (H-05) all look like this",
+            "read the other findings first: a sleeping card (H-06), a card without an address (P-03) and a lost card (H-05) all look like this",
             "switch the computer off, take the power away for 30 seconds, and start it again",
         ],
         source: "vendor hailort-drivers v5.3.0, linux/pcie/src/pcie.c (probe); reports of Hailo-10H owners",
@@ -38,9 +45,16 @@ pub(super) const TABLE: &[Condition] = &[
         title: "the card got no usable address",
         meaning: "Each card needs a place in the computer's address space. The kernel found none for this card, so it can't be reached.",
         advice: &[
-            "on a Raspberry Pi: add dtoverlay=pciex1-compat-pi5,mmio-hi to /boot/firmware/config.txt and reboot",
-            "on a PC: switch on \"Above 4G decoding\" in the firmware setup, or add pci=realloc to the kernel command line",
-            "on i.MX and Rockchip boards: the device tree's ranges of the PCIe controller are wrong for this board; ask its maker",
+            pi_config!(
+                "to give cards another range of addresses",
+                "dtoverlay=pciex1-compat-pi5,mmio-hi"
+            ),
+            "on a PC: switch on \"Above 4G decoding\" in the firmware setup (the menu behind F2 or Del when it starts)",
+            pc_option!(
+                "to let the kernel choose the addresses itself",
+                "pci=realloc"
+            ),
+            "on boards with an i.MX or Rockchip processor: the board's description of its PCIe connector is wrong (property ranges in the device tree); ask its maker",
         ],
         source: "public i.MX8MP window analysis with a Hailo-8; community.hailo.ai topic 2051",
         detection: Detection::Doctor(no_address),
@@ -51,8 +65,8 @@ pub(super) const TABLE: &[Condition] = &[
         title: "the driver is of the wrong line for this chip",
         meaning: "The vendor has two lines of kernel drivers: hailo_pci (4.x) for the Hailo-8 family and hailo1x_pci (5.x) for the Hailo-10H. Neither can drive the other's chip.",
         advice: &[
-            "for a Hailo-10H: sudo apt install hailo-h10-all (on a Raspberry Pi), or the vendor's driver 5.x; hailoctl itself needs neither",
-            "for a Hailo-8 or 8L: sudo apt install hailo-all (on a Raspberry Pi), or the vendor's driver 4.x",
+            "for a Hailo-10H and the vendor's software: `sudo apt install hailo-h10-all` on a Raspberry Pi, the vendor's driver 5.x elsewhere; hailoctl itself needs neither",
+            "for a Hailo-8 or 8L: `sudo apt install hailo-all` on a Raspberry Pi, the vendor's driver 4.x elsewhere",
         ],
         source: "hailo-ai/hailo-apps issue 111; nerves-project/nerves_system_rpi5 issue 103",
         detection: Detection::Doctor(wrong_line),
@@ -63,9 +77,9 @@ pub(super) const TABLE: &[Condition] = &[
         title: "two copies or both lines of the vendor's driver",
         meaning: "Two drivers that want the same card get in each other's way: the wrong one may win at the next start.",
         advice: &[
-            "keep the one that fits the card and block the other, for example: echo 'blacklist hailo_pci' | sudo tee /etc/modprobe.d/blacklist-hailo_pci.conf",
-            "of two files of one module, move the one below kernel/ out of /lib/modules/{kernel}, then: sudo depmod -a",
-            "switch the computer off and on: a restart keeps the card's state",
+            "keep the one that fits the card and block the other; with a Hailo-10H: `echo 'blacklist hailo_pci' | sudo tee /etc/modprobe.d/blacklist-hailo_pci.conf`",
+            "of two files of one module, move the one below kernel/ out of /lib/modules/{kernel}, then: `sudo depmod -a`",
+            "switch the computer off and on: a mere restart keeps the card's state",
         ],
         source: "public Kali + Hailo-10H guide; blakeblackshear/frigate installation notes",
         detection: Detection::Doctor(both_lines),
@@ -77,7 +91,7 @@ pub(super) const TABLE: &[Condition] = &[
         meaning: "The vendor's kernel driver holds the card, so hailoctl can't open it. With the vendor's software one program uses the card at a time: its errors 73 (device in use) and 74 (out of physical devices) mean this.",
         advice: &[
             "if you use the vendor's software: nothing to do",
-            "to use hailoctl: end the programs that use the card, then: sudo hailoctl bind -d {device} (sudo hailoctl unbind -d {device} gives it back)",
+            "to use hailoctl: end the programs that use the card, then `sudo hailoctl bind -d {device}`; `sudo hailoctl unbind -d {device}` gives it back",
         ],
         source: "reports of Hailo-8 owners; blakeblackshear/frigate issue 19504; roflcoopter/viseron pull 1120",
         detection: Detection::Doctor(kernel_driver),
@@ -88,7 +102,7 @@ pub(super) const TABLE: &[Condition] = &[
         title: "no permission for the vendor's device node",
         meaning: "The vendor's driver made a device node that your user may not open: its library reports error 13, or 36.",
         advice: &[
-            "add the rule and reload, as root: echo 'SUBSYSTEM==\"hailo_chardev\", MODE=\"0666\"' > /etc/udev/rules.d/51-hailo.rules; udevadm control --reload; udevadm trigger",
+            "let every user open it: `echo 'SUBSYSTEM==\"hailo_chardev\", MODE=\"0666\"' | sudo tee /etc/udev/rules.d/51-hailo.rules && sudo udevadm control --reload && sudo udevadm trigger`",
             "hailoctl does not use this node: for it nothing needs to be done",
         ],
         source: "public README \"Ten-Hut!\" (Hailo-10H on Ubuntu 24.04)",
@@ -100,11 +114,11 @@ pub(super) const TABLE: &[Condition] = &[
         title: "a network is built for another chip",
         meaning: "A network file (HEF) is compiled for one kind of chip. The vendor's software reports status 26, or that the HEF format is not compatible with the device.",
         advice: &[
-            "ask the file: hailoctl hef FILE",
+            "ask the file for which chips it is: `hailoctl hef FILE`",
             "get the file that was compiled for your chip",
         ],
         source: "raspberrypi/rpicam-apps pull 754 and issue 749; kyrikakis/hailo_tappas_ros2 issue 25",
-        detection: Detection::Elsewhere("hailoctl hef FILE tells for which chips a file is"),
+        detection: Detection::Doctor(wrong_network),
     },
     Condition {
         id: "P-09",
@@ -112,13 +126,12 @@ pub(super) const TABLE: &[Condition] = &[
         title: "the firmware has no file for this board",
         meaning: "Boards have a number (SKU), and the firmware has a boot file for each number. The card tells its number only while it boots.",
         advice: &[
-            "see which boards a firmware set serves: hailoctl fw-info DIRECTORY",
+            "see which boards a firmware set serves: `hailoctl fw-info DIRECTORY`",
             "use a newer firmware set (5.1.1 has 0, 1, 3, 4, 5, 6 and a default)",
+            "hailoctl reads the number, too, and says which file is missing: `hailoctl fw-load DIRECTORY`",
         ],
         source: "reports of Hailo-10H owners; vendor hailort-drivers v5.3.0, common/pcie_common.c",
-        detection: Detection::Elsewhere(
-            "hailoctl fw-load reads the number after the first stage and says which file is missing",
-        ),
+        detection: Detection::Doctor(no_board_file),
     },
 ];
 
@@ -126,7 +139,7 @@ fn no_card(facts: &Facts) -> Vec<Seen> {
     if !facts.cards.is_empty() {
         return Vec::new();
     }
-    let mut seen = Seen::new("no PCI function of the vendor 1e60 is listed")
+    let mut seen = Seen::new("no card of Hailo (PCI vendor 1e60) is listed")
         .at("/sys/bus/pci/devices", "no function with vendor 0x1e60");
     if facts.pi_bridge.is_some() {
         match facts.logged(&["1000110000.pcie", "link down"]) {
@@ -293,6 +306,22 @@ fn kernel_driver(facts: &Facts) -> Vec<Seen> {
         Some(Seen::on(card.info.address, what).at(place, driver))
     };
     facts.cards.iter().filter_map(held).collect()
+}
+
+fn wrong_network(facts: &Facts) -> Vec<Seen> {
+    facts.complained(
+        "HEF format is not compatible with device",
+        "the last program that used the vendor's library had a network for another chip",
+    )
+}
+
+pub(super) fn no_board_file(facts: &Facts) -> Vec<Seen> {
+    // Files for one board are u-boot-NUMBER.dtb.signed; -2 is ENOENT.
+    in_log(
+        facts,
+        &["hailo", "error -2 to write file", "u-boot-"],
+        "the vendor's driver looked for this board's boot file and found none",
+    )
 }
 
 fn no_permission(facts: &Facts) -> Vec<Seen> {

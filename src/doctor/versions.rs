@@ -10,8 +10,9 @@ pub(super) const TABLE: &[Condition] = &[
         title: "the vendor's library and kernel driver have different versions",
         meaning: "The vendor's library refuses to work with a kernel driver of another version, even if only the last digit differs (status 76 or 86). hailoctl uses neither of them.",
         advice: &[
-            "install both from one source and in one version, then switch the computer off and on; on a Raspberry Pi: sudo apt update && sudo apt full-upgrade",
-            "on a Raspberry Pi with a Hailo-10H: sudo apt install --reinstall hailo-h10-all; with a Hailo-8: sudo apt install --reinstall hailo-all",
+            "install both from one source and in one version, then switch the computer off and on",
+            "on a Raspberry Pi: `sudo apt update && sudo apt full-upgrade`",
+            "on a Raspberry Pi with a Hailo-10H, if that did not help: `sudo apt install --reinstall hailo-h10-all`; with a Hailo-8: `sudo apt install --reinstall hailo-all`",
         ],
         source: "blakeblackshear/frigate-hass-addons issues 241 and 215; home-assistant/operating-system issue 4070; five more threads",
         detection: Detection::Doctor(library_and_driver),
@@ -22,7 +23,7 @@ pub(super) const TABLE: &[Condition] = &[
         title: "the kernel driver and the card's firmware have different versions",
         meaning: "The card still runs the firmware that an earlier driver loaded. Loading the driver again does not replace it.",
         advice: &[
-            "reset the card and load again, as root: echo 1 > /sys/bus/pci/devices/{device}/reset; modprobe -r hailo1x_pci; modprobe hailo1x_pci",
+            "reset the card and load again: `echo 1 | sudo tee /sys/bus/pci/devices/{device}/reset && sudo modprobe -r hailo1x_pci && sudo modprobe hailo1x_pci`",
             "if that does not help: switch the computer off, take the power away for 30 seconds, and start it again",
         ],
         source: "vendor hailort-drivers v5.3.0, linux/pcie/src/soc.c; hailo-ai/hailo_model_zoo_genai pull 11",
@@ -46,8 +47,8 @@ pub(super) const TABLE: &[Condition] = &[
         title: "packages of two families are installed",
         meaning: "The packages of Raspberry Pi (h10-...) and those of the vendor bring the same files in different versions.",
         advice: &[
-            "keep one family; for example, to keep that of Raspberry Pi: sudo apt purge hailort hailort-pcie-driver",
-            "to keep that of the vendor: sudo apt purge 'h10-hailort*'",
+            "keep one family; for example, to keep that of Raspberry Pi: `sudo apt purge hailort hailort-pcie-driver`",
+            "to keep that of the vendor: `sudo apt purge 'h10-hailort*'`",
         ],
         source: "hailo-ai/hailo_model_zoo_genai pull 11",
         detection: Detection::Doctor(two_families),
@@ -70,8 +71,8 @@ pub(super) const TABLE: &[Condition] = &[
         title: "the vendor's module was built for another kernel",
         meaning: "After an update of the kernel the vendor's module must be built again; until then the card has no driver. hailoctl needs no module.",
         advice: &[
-            "install the headers of the running kernel and build: sudo apt install linux-headers-{kernel} && sudo dkms autoinstall",
-            "or start the kernel that has the module",
+            "install the headers of the running kernel and build: `sudo apt install linux-headers-{kernel} && sudo dkms autoinstall`",
+            "or start the older kernel, for which the module was built",
         ],
         source: "public blog on a Hailo-10H driver lost after a kernel update from 6.12 to 6.18",
         detection: Detection::Doctor(other_kernel),
@@ -83,7 +84,7 @@ pub(super) const TABLE: &[Condition] = &[
         meaning: "The vendor's driver is built on your machine for your kernel. New kernels drop old functions, and then the build fails; until it is repaired, other packages may refuse to install.",
         advice: &[
             "install a newer driver of the vendor, or start an older kernel",
-            "so that other packages install again: sudo apt purge the driver's package",
+            "so that other packages install again, remove the driver's: `dpkg -S /usr/src/hailo*` names its package, `sudo apt purge NAME` removes it",
         ],
         source: "hailo-ai/hailort-drivers pull 50",
         detection: Detection::Doctor(failed_build),
@@ -104,7 +105,7 @@ pub(super) const TABLE: &[Condition] = &[
         meaning: "With Secure Boot the kernel loads signed modules only. Modules that were built on this machine are not signed by anybody that it trusts; modprobe says \"Key was rejected by service\".",
         advice: &[
             "use hailoctl with vfio-pci, which comes signed with the kernel",
-            "or sign the module: sudo mokutil --import /var/lib/dkms/mok.pub, then restart and confirm the key",
+            "or sign the module: `sudo mokutil --import /var/lib/dkms/mok.pub`, restart, and confirm the key in the blue menu",
         ],
         source: "google/gasket-driver issue 11 (the same failure with another accelerator)",
         detection: Detection::Doctor(unsigned),
@@ -115,7 +116,7 @@ pub(super) const TABLE: &[Condition] = &[
         title: "the operating system takes no additions",
         meaning: "This system has a read-only root and no compiler: only the drivers that it brings can be used.",
         advice: &[
-            "see what it ships: ls /sys/bus/pci/drivers | grep -e hailo -e vfio",
+            "see what it ships: `ls /sys/bus/pci/drivers | grep -e hailo -e vfio`",
             "Home Assistant OS brings the driver of the Hailo-8 only; for a Hailo-10H use another system",
         ],
         source: "home-assistant/operating-system at f58c959; siderolabs/pkgs pulls 1222, 1261; balena-os/balena-raspberrypi pull 1202",
@@ -131,7 +132,7 @@ pub(super) const TABLE: &[Condition] = &[
         ],
         source: "public Hailo-10H guides that contradict each other",
         detection: Detection::Elsewhere(
-            "only the version of the running firmware can be read: hailoctl identify",
+            "only the version of the running firmware can be read: `hailoctl identify`",
         ),
     },
 ];
@@ -154,7 +155,7 @@ fn mismatch(facts: &Facts) -> Vec<Seen> {
         .libraries
         .iter()
         .filter(|(library, _)| library != version);
-    other
+    let mut found: Vec<Seen> = other
         .map(|(library, path)| {
             Seen::new(format!(
                 "the library is {library}, the kernel driver {module} is {version}"
@@ -162,7 +163,14 @@ fn mismatch(facts: &Facts) -> Vec<Seen> {
             .at(path, library)
             .at(format!("/sys/module/{module}/version"), version)
         })
-        .collect()
+        .collect();
+    if found.is_empty() {
+        // Libraries that came with a program, not as a package.
+        let what =
+            "the vendor's library refused the kernel driver in the last program that used it";
+        found = facts.complained("is different from library version", what);
+    }
+    found
 }
 
 fn library_and_driver(facts: &Facts) -> Vec<Seen> {

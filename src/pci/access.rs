@@ -75,6 +75,9 @@ pub enum Obstacle {
     },
     /// A kernel driver has it.
     KernelDriver {
+        /// The function.
+        #[serde(skip)]
+        address: Bdf,
         /// The driver.
         driver: String,
         /// Who uses that driver's nodes.
@@ -137,10 +140,14 @@ impl fmt::Display for Obstacle {
                 write!(f, "{chip} is recognised, not driven")
             }
             Self::NotDriven { chip: None } => f.write_str("this chip is not known, so not driven"),
-            Self::KernelDriver { driver, holders } if holders.processes.is_empty() => {
+            Self::KernelDriver {
+                driver, holders, ..
+            } if holders.processes.is_empty() => {
                 write!(f, "bound to the kernel driver {driver}")
             }
-            Self::KernelDriver { driver, holders } => write!(
+            Self::KernelDriver {
+                driver, holders, ..
+            } => write!(
                 f,
                 "bound to the kernel driver {driver} and in use{}",
                 holders.phrase()
@@ -194,31 +201,32 @@ impl Obstacle {
             Self::NotDriven { chip: None } => {
                 "report it with the output of lspci -nnvv -d 1e60:".to_owned()
             }
-            Self::KernelDriver { driver, holders } if holders.processes.is_empty() => {
-                format!("unbind it from {driver} and bind it to vfio-pci")
+            Self::KernelDriver {
+                address, holders, ..
+            } if holders.processes.is_empty() => {
+                format!("sudo hailoctl bind -d {address} takes it from there and gives it to vfio-pci")
             }
-            Self::KernelDriver { driver, holders } => {
+            Self::KernelDriver {
+                address, holders, ..
+            } => {
                 let pids = holders
                     .processes
                     .iter()
                     .map(|holder| holder.pid.to_string());
                 let pids: Vec<_> = pids.collect();
                 format!(
-                    "end pid {}, then unbind it from {driver} and bind it to vfio-pci",
+                    "end pid {}, then: sudo hailoctl bind -d {address}",
                     pids.join(", ")
                 )
             }
-            Self::Unbound { address } => format!(
-                "as root: echo vfio-pci > /sys/bus/pci/devices/{address}/driver_override; \
-                 echo {address} > /sys/bus/pci/drivers_probe"
-            ),
+            Self::Unbound { address } => format!("sudo hailoctl bind -d {address}"),
             Self::NoVfio { .. } => "use a kernel with CONFIG_VFIO_PCI".to_owned(),
-            Self::VfioNotLoaded => "as root: modprobe vfio-pci disable_idle_d3=1".to_owned(),
+            Self::VfioNotLoaded => "sudo modprobe vfio-pci disable_idle_d3=1".to_owned(),
             Self::NoIommu => "switch the IOMMU on (firmware setup; on Intel also intel_iommu=on); \
                  this release opens no card without one"
                 .to_owned(),
             Self::GroupNotViable { .. } => {
-                "bind these to vfio-pci as well, or put the card into another slot".to_owned()
+                "sudo hailoctl bind --group takes these as well, and their drivers lose them; another slot may do without".to_owned()
             }
             Self::NoNode { node } => format!("in a container: pass {} in", node.display()),
             Self::NotPermitted { node, .. } => {
@@ -267,6 +275,7 @@ pub(crate) fn examine(
     let by_vfio = driver.is_some_and(is_vfio);
     if let Some(driver) = driver.filter(|_| !by_vfio) {
         obstacles.push(Obstacle::KernelDriver {
+            address,
             driver: driver.to_owned(),
             holders: holders_of_kernel_driver(root, driver),
         });

@@ -9,8 +9,9 @@ pub use card::{Card, HostBridge, Port, Region};
 pub use kernel::{Line, Log, Modules, relevant};
 pub(super) use machine::is_vendor_node;
 pub use machine::{Identity, Node};
-pub(super) use software::{failed_builds, is_vendor_package, libraries};
+pub(super) use software::{failed_builds, is_vendor_package, libraries, library_logs};
 
+use super::condition::Seen;
 use crate::pci::platform::Platform;
 use crate::pci::{self, Root};
 
@@ -35,6 +36,8 @@ pub struct Facts {
     pub libraries: Vec<(String, String)>,
     /// Failed builds of the vendor's modules: the log and the line that tells.
     pub failed_builds: Vec<(String, String)>,
+    /// What the vendor's library wrote into its log about the last program that used it.
+    pub library_log: Vec<String>,
     /// The vendor's device nodes.
     pub nodes: Vec<Node>,
     /// As whom we run.
@@ -107,6 +110,18 @@ impl Facts {
     #[must_use]
     pub fn logged(&self, words: &[&str]) -> Option<&str> {
         self.log.find(words)
+    }
+
+    /// Whether the vendor's library complained in these words about the last program that used it.
+    pub(super) fn complained(&self, words: &str, what: &str) -> Vec<Seen> {
+        let seen = |line: &String| {
+            // Behind time, process, thread, name, level, place and function, each in brackets.
+            let said = line
+                .contains(words)
+                .then(|| line.splitn(8, "] ").last())??;
+            Some(Seen::new(what).at("~/.hailo/hailort/hailort.log", said.trim()))
+        };
+        self.library_log.iter().find_map(seen).into_iter().collect()
     }
 
     /// The cards that answer for their configuration.

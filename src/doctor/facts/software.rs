@@ -29,6 +29,7 @@ pub(super) fn gather(root: &Root, facts: &mut Facts) {
     facts.libraries = libraries(root);
     facts.failed_builds = failed_builds(root);
     facts.immutable = immutable(root);
+    facts.library_log = library_logs(root).into_iter().flatten().collect();
 }
 
 /// Packages of the vendor, and those of the Raspberry Pi that hold the vendor's files.
@@ -65,6 +66,38 @@ pub(crate) fn libraries(root: &Root) -> Vec<(String, String)> {
     found
 }
 
+/// What the vendor's library says about the last program that used it: for each user whose log we may
+/// read, the lines that are known complaints.
+///
+/// Source: vendor hailort v5.2.0, libhailort/src/utils/hailort_logger.cpp.
+pub(crate) fn library_logs(root: &Root) -> Vec<Vec<String>> {
+    let homes = sysfs::names(&root.path("home")).into_iter();
+    let homes = homes.map(|user| format!("home/{user}"));
+    let log = |home: String| {
+        let text = sysfs::long_text(&root.path(home).join(".hailo/hailort/hailort.log"))?;
+        let lines = last_program(&text);
+        (!lines.is_empty()).then_some(lines)
+    };
+    homes.chain(["root".to_owned()]).filter_map(log).collect()
+}
+
+/// Known complaints of the program whose process id is in the last line: `[time] [pid] [thread] …`.
+fn last_program(text: &str) -> Vec<String> {
+    const COMPLAINTS: [&str; 3] = [
+        "HEF format is not compatible with device",
+        "on H10? If so, use InferModel",
+        "is different from library version",
+    ];
+    let pid = |line: &str| line.split("] [").nth(1).map(str::to_owned);
+    let last = text.lines().rev().find_map(pid);
+    let known = |line: &&str| COMPLAINTS.iter().any(|words| line.contains(words));
+    text.lines()
+        .filter(known)
+        .filter(|line| pid(line) == last)
+        .map(str::to_owned)
+        .collect()
+}
+
 /// Logs of failed builds: a build that succeeds leaves none in this place.
 pub(crate) fn failed_builds(root: &Root) -> Vec<(String, String)> {
     let mut found = Vec::new();
@@ -94,4 +127,26 @@ fn immutable(root: &Root) -> Option<(String, String)> {
             format!("ID={id}"),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_program_was_told_is_old_news() {
+        let line = |pid: u32, text: &str| {
+            format!(
+                "[2026-03-01 10:00:00.123] [{pid}] [{pid}] [HailoRT] [error] [hef.cpp:1] [f] {text}\n"
+            )
+        };
+        let wrong = line(
+            812,
+            "HEF format is not compatible with device. Device arch: A",
+        );
+        assert_eq!(last_program(&wrong), [wrong.trim_end()]);
+        assert_eq!(last_program(&(wrong.clone() + &line(900, "fine"))), [""; 0]);
+        assert_eq!(last_program("no log\n"), [""; 0]);
+        assert_eq!(last_program(""), [""; 0]);
+    }
 }

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal};
 
 use hailo_vfio::device::Target;
 use hailo_vfio::pci::bind::{self, BindError, Plan, Step};
-use hailo_vfio::pci::{FunctionInfo, Obstacle, Root};
+use hailo_vfio::pci::{FunctionInfo, Root};
 use hailo_vfio::{Error, ErrorKind};
 use serde::Serialize;
 
@@ -151,13 +151,7 @@ pub(super) fn told(card: &FunctionInfo, error: BindError) -> Failure {
                 device,
                 format!("not handed over: {obstacle}"),
             );
-            let hint = match obstacle {
-                Obstacle::GroupNotViable { .. } => {
-                    "--group takes these as well, and their drivers lose them; another slot may do without".to_owned()
-                }
-                other => other.hint(),
-            };
-            (error.with_hint(hint), String::new())
+            (error.with_hint(obstacle.hint()), String::new())
         }
         BindError::Write {
             ref source,
