@@ -1,10 +1,13 @@
 //! Generates the checked-in protobuf types and the wire tables beside each `.proto` file.
 //!
 //! Pure Rust: no `protoc`. Run from anywhere in the checkout:
-//! `cargo run --manifest-path tools/proto/Cargo.toml`. Continuous integration runs it and fails on a difference.
+//! `cargo run --manifest-path tools/proto/Cargo.toml`. With `--check` (so `tools/check` runs it) nothing is
+//! written, and a file that differs is a failure.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use prost_build::Config;
 use protox::prost_reflect::prost_types::field_descriptor_proto::{Label, Type};
@@ -53,9 +56,34 @@ fn hef(directory: &Path) -> Result<()> {
         .compile_fds(set.clone())?;
     let types = std::fs::read_to_string(scratch.join("hef.rs"))?;
     std::fs::remove_dir_all(&scratch)?;
-    std::fs::write(directory.join("types.rs"), types)?;
-    std::fs::write(directory.join("table.rs"), table(&set)?)?;
-    Ok(())
+    keep(&directory.join("types.rs"), &types)?;
+    keep(&directory.join("table.rs"), &formatted(&table(&set)?)?)
+}
+
+/// As `cargo fmt` would leave it.
+fn formatted(text: &str) -> Result<String> {
+    let mut rustfmt = Command::new("rustfmt")
+        .args(["--edition", "2024"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    rustfmt.stdin.take().ok_or("no input")?.write_all(text.as_bytes())?;
+    let done = rustfmt.wait_with_output()?;
+    if !done.status.success() {
+        return Err("rustfmt does not take the table".into());
+    }
+    Ok(String::from_utf8(done.stdout)?)
+}
+
+/// Writes a generated file, or with `--check` compares it.
+fn keep(path: &Path, text: &str) -> Result<()> {
+    if !std::env::args().any(|argument| argument == "--check") {
+        return Ok(std::fs::write(path, text)?);
+    }
+    if std::fs::read_to_string(path)? == text {
+        return Ok(());
+    }
+    Err(format!("{} is not what its .proto file gives", path.display()).into())
 }
 
 fn scratch() -> Result<PathBuf> {
