@@ -75,7 +75,12 @@ fn check(root: &Root, address: Bdf) -> std::result::Result<(), Reason> {
             return Err(Reason::Bound);
         }
         let holders = access::holders_of_kernel_driver(root, &driver);
-        return Err(Obstacle::KernelDriver { driver, holders }.into());
+        return Err(Obstacle::KernelDriver {
+            address,
+            driver,
+            holders,
+        }
+        .into());
     }
     if let Some(mode) = access::lockdown(root) {
         return Err(Obstacle::Lockdown { mode }.into());
