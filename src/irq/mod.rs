@@ -2,7 +2,9 @@
 
 mod event;
 mod pace;
+mod sink;
 mod thread;
 
 pub use event::{Event, Waited};
-pub use thread::{Counts, Interrupts, IrqError, Sink};
+pub use sink::Sink;
+pub use thread::{Counts, Interrupts, IrqError};

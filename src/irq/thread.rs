@@ -8,7 +8,6 @@
 //! A [`Sink`] is called by the thread itself: a completion that leads to the next doorbell then needs no
 //! other thread to wake.
 
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -23,7 +22,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
 
 use super::pace::Pace;
-use super::{Event, Waited};
+use super::sink::Sinks;
+use super::{Event, Sink, Waited};
 use crate::deadline::Deadline;
 use crate::spec::config_bar::{
     DestinationEvents, InterruptMask, InterruptStatus, MASK_ALL_CAUSES, SourceEvents,
@@ -61,23 +61,12 @@ pub struct Counts {
     pub lost: u64,
 }
 
-/// What the thread calls when something happened to channels. It runs on the thread: it must not wait.
-pub trait Sink: fmt::Debug + Send + Sync {
-    /// Transfers of the channels may be complete.
-    fn completed(&self);
-    /// The device closed sessions, perhaps this one: its channels' control registers tell.
-    fn closed(&self);
-    /// The device was lost.
-    fn lost(&self, reason: &str);
-}
-
 #[derive(Debug)]
 struct Shared {
     transport: Arc<dyn Transport>,
     software: [Event; 8],
     channels: [Event; CHANNELS as usize],
-    /// Whom to call, and for which channels (bit n for channel n).
-    sinks: Mutex<Vec<(u32, Arc<dyn Sink>)>>,
+    sinks: Sinks,
     /// How often the device said that it closed sessions.
     closes: AtomicU32,
     waiters: AtomicU32,
@@ -117,7 +106,7 @@ impl Interrupts {
             transport: transport.clone(),
             software: Default::default(),
             channels: Default::default(),
-            sinks: Mutex::new(Vec::new()),
+            sinks: Sinks::default(),
             closes: AtomicU32::new(0),
             waiters: AtomicU32::new(0),
             look: AtomicBool::new(false),
@@ -227,17 +216,18 @@ impl Interrupts {
 
     /// Has `sink` called for the channels whose bits are set in `channels`, and for every close.
     pub fn register(&self, channels: u32, sink: Arc<dyn Sink>) {
-        self.shared.lock_sinks().push((channels, sink));
+        self.shared.sinks.add(channels, sink);
     }
 
     /// Ends a registration: when this returns the thread does not call the sink any more. The caller holds
     /// no lock that the sink takes.
     pub fn unregister(&self, channels: u32) {
-        let mut sinks = self.shared.lock_sinks();
-        let ended = sinks.iter().position(|(of, _)| *of == channels);
-        let ended = ended.map(|place| sinks.swap_remove(place));
-        drop(sinks);
-        drop(ended);
+        self.shared.sinks.remove(channels);
+    }
+
+    /// Tells every sink that the device is lost, though the thread goes on: its function is reset.
+    pub fn break_sinks(&self, reason: &str) {
+        self.shared.sinks.lose(reason);
     }
 
     /// How often the device has said that it closed sessions.
@@ -468,13 +458,7 @@ impl Shared {
                     event.signal();
                 }
             }
-            for (of, sink) in self.lock_sinks().iter() {
-                if closed {
-                    sink.closed();
-                } else if of & channels != 0 {
-                    sink.completed();
-                }
-            }
+            self.sinks.call(channels, closed);
         }
         log::warn!(
             "{}: interrupt status did not clear in {MAX_ROUNDS} rounds",
@@ -489,13 +473,7 @@ impl Shared {
         for event in self.software.iter().chain(&self.channels) {
             event.lose();
         }
-        for (_, sink) in self.lock_sinks().iter() {
-            sink.lost(reason);
-        }
-    }
-
-    fn lock_sinks(&self) -> MutexGuard<'_, Vec<(u32, Arc<dyn Sink>)>> {
-        self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sinks.lose(reason);
     }
 }
 

@@ -1,0 +1,53 @@
+//! Whom the interrupt thread calls by itself.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What the thread calls when something happened to channels. It runs on the thread: it must not wait.
+pub trait Sink: fmt::Debug + Send + Sync {
+    /// Transfers of the channels may be complete.
+    fn completed(&self);
+    /// The device closed sessions, perhaps this one: its channels' control registers tell.
+    fn closed(&self);
+    /// The device was lost, or its function reset.
+    fn lost(&self, reason: &str);
+}
+
+/// The sinks, each with its channels (bit n for channel n).
+#[derive(Debug, Default)]
+pub(super) struct Sinks(Mutex<Vec<(u32, Arc<dyn Sink>)>>);
+
+impl Sinks {
+    fn lock(&self) -> MutexGuard<'_, Vec<(u32, Arc<dyn Sink>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, channels: u32, sink: Arc<dyn Sink>) {
+        self.lock().push((channels, sink));
+    }
+
+    /// Waits for a call that is under way, since calls are made under the lock.
+    pub(super) fn remove(&self, channels: u32) {
+        let mut sinks = self.lock();
+        let place = sinks.iter().position(|(of, _)| *of == channels);
+        let ended = place.map(|place| sinks.swap_remove(place));
+        drop(sinks);
+        drop(ended);
+    }
+
+    pub(super) fn call(&self, channels: u32, closed: bool) {
+        for (of, sink) in self.lock().iter() {
+            if closed {
+                sink.closed();
+            } else if of & channels != 0 {
+                sink.completed();
+            }
+        }
+    }
+
+    pub(super) fn lose(&self, reason: &str) {
+        for (_, sink) in self.lock().iter() {
+            sink.lost(reason);
+        }
+    }
+}
