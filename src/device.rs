@@ -6,7 +6,6 @@ mod report;
 mod target;
 
 use std::sync::Arc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use open::{OpenOptions, Wrap};
@@ -20,7 +19,7 @@ use crate::deadline::{Backoff, Deadline};
 use crate::error::{Error, ErrorKind};
 use crate::irq::{Counts, Interrupts};
 use crate::pci::capability;
-use crate::soc::Mailbox;
+use crate::soc::{Hub, Mailbox, Soc};
 use crate::spec::board::{Board, Chip, VENDOR_ID};
 use crate::spec::config_space::{DEVICE, REVISION, VENDOR, capability as id, express};
 use crate::spec::firmware::Version;
@@ -79,17 +78,15 @@ fn option_as_text<S: serde::Serializer>(
 
 /// An open device. Exclusive: one at a time for a function.
 ///
-/// `Send` and `Sync`; operations that change the device exclude each other. Dropping it masks the
-/// interrupts and switches bus mastering off; firmware that runs goes on running.
+/// `Send` and `Sync`; operations that change the device exclude each other. Dropping it, and the last handle
+/// that came of it, masks the interrupts and switches bus mastering off; firmware that runs goes on running.
 #[derive(Debug)]
 pub struct Device {
-    // Dropped before the transport: the thread ends, interrupts are masked.
-    interrupts: Interrupts,
+    hub: Arc<Hub>,
     transport: Arc<dyn Transport>,
     board: &'static Board,
     revision: u32,
     link: Link,
-    mailbox: Mutex<Mailbox>,
 }
 
 impl Device {
@@ -117,14 +114,14 @@ impl Device {
         let link = open::bring_up(&*transport).map_err(failed)?;
         let interrupts = Interrupts::start(&transport)
             .map_err(|error| report::interrupts(&*transport, "take interrupts", error))?;
-        let mailbox = Mutex::new(Mailbox::new(transport.clone(), board));
+        let page_limit = crate::dma::page_limit(link.max_read_request);
+        let hub = Arc::new(Hub::new(transport.clone(), interrupts, board, page_limit));
         Ok(Self {
-            interrupts,
+            hub,
             transport,
             board,
             revision,
             link,
-            mailbox,
         })
     }
 
@@ -167,7 +164,7 @@ impl Device {
     /// What the interrupt thread has seen.
     #[must_use]
     pub fn interrupt_counts(&self) -> Counts {
-        self.interrupts.counts()
+        self.hub.interrupts().counts()
     }
 
     /// Whether firmware runs.
@@ -184,17 +181,27 @@ impl Device {
     /// # Errors
     /// No firmware runs, it does not answer in a second, or it refuses.
     pub fn driver_info(&self) -> Result<Version, Error> {
-        self.query(&mut self.lock())
+        self.query(&mut self.hub.mailbox())
     }
 
-    fn lock(&self) -> MutexGuard<'_, Mailbox> {
-        self.mailbox.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What sessions are opened on; valid while firmware runs.
+    #[must_use]
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
     }
 
     fn query(&self, mailbox: &mut Mailbox) -> Result<Version, Error> {
         mailbox
-            .driver_info(&self.interrupts)
+            .driver_info(self.hub.interrupts())
             .map_err(|error| report::control(&*self.transport, error))
+    }
+
+    /// The handle of the booted chip: sessions, RPC, inference.
+    ///
+    /// # Errors
+    /// As [`Self::driver_info`].
+    pub fn soc(&self) -> Result<Soc, Error> {
+        Ok(Soc::new(self.hub.clone(), self.driver_info()?))
     }
 
     /// Boots the device with `set`, and asks it for its version. Where firmware runs already nothing
@@ -209,7 +216,7 @@ impl Device {
         options: &BootOptions,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<Booted, Error> {
-        let mut mailbox = self.lock();
+        let mut mailbox = self.hub.mailbox();
         let mut before = None;
         if self.firmware_loaded()? {
             if !options.force {
@@ -225,7 +232,7 @@ impl Device {
                 .query(&mut mailbox)
                 .map_err(|error| log::warn!("{error}; replacing the firmware all the same"))
                 .ok();
-            *mailbox = self.reset_locked()?;
+            self.reset_locked(&mut mailbox)?;
         }
         let mut tries = 1;
         let uploaded = loop {
@@ -244,7 +251,7 @@ impl Device {
                         total: 0,
                         reason: Some(error.in_short()),
                     });
-                    *mailbox = self.reset_locked()?;
+                    self.reset_locked(&mut mailbox)?;
                     tries += 1;
                 }
                 Err(error) => return Err(report::boot(&*self.transport, error)),
@@ -281,7 +288,7 @@ impl Device {
         let page_limit = crate::dma::page_limit(self.link.max_read_request);
         let context = BootContext {
             transport: &self.transport,
-            interrupts: &self.interrupts,
+            interrupts: self.hub.interrupts(),
             board: self.board,
             page_limit,
         };
@@ -293,19 +300,20 @@ impl Device {
     /// # Errors
     /// The back end can't reset, the device does not come back, or firmware runs on.
     pub fn reset(&self) -> Result<(), Error> {
-        let mut mailbox = self.lock();
-        *mailbox = self.reset_locked()?;
-        Ok(())
+        let mut mailbox = self.hub.mailbox();
+        self.reset_locked(&mut mailbox)
     }
 
-    fn reset_locked(&self) -> Result<Mailbox, Error> {
+    fn reset_locked(&self, mailbox: &mut Mailbox) -> Result<(), Error> {
         let transport = &*self.transport;
         let failed =
             |error: TransportError| report::transport(transport, "reset the function", error);
-        let held = self.interrupts.hold();
+        let interrupts = self.hub.interrupts();
+        self.hub.end_sessions();
+        let held = interrupts.hold();
         transport.reset().map_err(failed)?;
         open::bring_up(transport).map_err(failed)?;
-        self.interrupts.rearm().map_err(|error| {
+        interrupts.rearm().map_err(|error| {
             report::interrupts(transport, "take interrupts after the reset", error)
         })?;
         drop(held);
@@ -317,19 +325,8 @@ impl Device {
             }
             backoff.pause(&deadline);
         }
-        Ok(Mailbox::new(self.transport.clone(), self.board))
-    }
-}
-
-impl Drop for Device {
-    fn drop(&mut self) {
-        // Buffers in flight are the channels' business; after this nothing is reached any more.
-        if let Err(error) = self.transport.quiesce() {
-            log::debug!(
-                "{}: switching bus mastering off: {error}",
-                self.transport.name()
-            );
-        }
+        self.hub.was_reset(mailbox);
+        Ok(())
     }
 }
 

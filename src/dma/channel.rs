@@ -361,6 +361,13 @@ impl Channel {
         }
     }
 
+    /// The function was reset, and the channel with it: gives back what was in flight without a look at the
+    /// registers, which may be another's by now.
+    pub fn was_reset(&mut self) -> Vec<Completion> {
+        self.word = None;
+        self.take_back()
+    }
+
     fn take_back(&mut self) -> Vec<Completion> {
         self.pieces.clear();
         self.waiting = 0;

@@ -12,6 +12,7 @@ use crate::spec::board::Board;
 use crate::spec::control::{MAILBOX, RESPONSE_TIMEOUT, Request, Response, code, software};
 use crate::spec::firmware::Version;
 use crate::spec::register::Bar;
+use crate::spec::vdma_bar::{CHANNELS, FIRST_FROM_DEVICE};
 use crate::transport::bars::Bars;
 use crate::transport::{Transport, TransportError};
 
@@ -63,6 +64,18 @@ pub enum ControlError {
         found: u32,
         /// Status found.
         status: i32,
+    },
+    /// CONNECT gave channels that can't be: the wrong direction, or in use.
+    #[error(
+        "CONNECT gave channels {to_device} and {from_device} (expected 0 to 15 and 16 to 31; in use: {busy:#010x})"
+    )]
+    BadChannels {
+        /// Channel for data to the device.
+        to_device: u32,
+        /// Channel for data from the device.
+        from_device: u32,
+        /// Channels in use, bit n for channel n.
+        busy: u32,
     },
     /// The device was lost in the middle.
     #[error("the device was lost: {0}")]
@@ -121,6 +134,17 @@ impl Mailbox {
         interrupts: &Interrupts,
         request: &Request,
     ) -> Result<Response, ControlError> {
+        let response = self.transact(interrupts, request)?;
+        self.check(request, &response)?;
+        Ok(response)
+    }
+
+    /// Sends `request` and reads what comes back.
+    fn transact(
+        &mut self,
+        interrupts: &Interrupts,
+        request: &Request,
+    ) -> Result<Response, ControlError> {
         let code = request.code.get();
         let request_name = name(code);
         self.settle(interrupts)?;
@@ -163,7 +187,13 @@ impl Mailbox {
                 });
             }
         }
-        let response = self.read_response()?;
+        self.read_response()
+    }
+
+    /// The status first, as the vendor's driver has it; then the code.
+    fn check(&mut self, request: &Request, response: &Response) -> Result<(), ControlError> {
+        let code = request.code.get();
+        let request_name = name(code);
         let (found, status) = (response.code.get(), response.status.get());
         if status < 0 {
             if response.as_bytes().iter().all(|&byte| byte == 0xff) {
@@ -183,7 +213,7 @@ impl Mailbox {
                 status,
             });
         }
-        Ok(response)
+        Ok(())
     }
 
     /// Lets a response that is owed arrive before the next request.
@@ -222,5 +252,62 @@ impl Mailbox {
     pub fn driver_info(&mut self, interrupts: &Interrupts) -> Result<Version, ControlError> {
         let response = self.exchange(interrupts, &Request::plain(code::QUERY_DRIVER_INFO))?;
         Ok(response.version())
+    }
+
+    /// Opens a session on `port`: the channel that carries data to the device, and the one that carries it
+    /// back. `busy` are channels (bit n for channel n) that the device must not hand out.
+    ///
+    /// # Errors
+    /// As [`Self::exchange`]; [`ControlError::BadChannels`]. What the device then believes to be open is closed.
+    pub fn connect(
+        &mut self,
+        interrupts: &Interrupts,
+        port: u16,
+        busy: u32,
+    ) -> Result<(u32, u32), ControlError> {
+        let request = Request::connect(port);
+        let response = self.transact(interrupts, &request)?;
+        let (to_device, from_device) = response.session_channels();
+        let (to_device, from_device) = (u32::from(to_device), u32::from(from_device));
+        let bit = |channel: u32| 1_u32.checked_shl(channel).unwrap_or(0);
+        let both = bit(to_device) | bit(from_device);
+        let sane = to_device < FIRST_FROM_DEVICE
+            && (FIRST_FROM_DEVICE..CHANNELS).contains(&from_device)
+            && both & busy == 0;
+        let checked = self.check(&request, &response);
+        match (checked, sane) {
+            (Ok(()), true) => return Ok((to_device, from_device)),
+            (Err(error), _) if response.status.get() <= 0 => return Err(error),
+            (checked, sane) => {
+                // The device believes that the session is open. Channels in use are another session's.
+                if sane || checked.is_ok() {
+                    self.close(interrupts, both & !busy)?;
+                }
+                checked?;
+            }
+        }
+        Err(ControlError::BadChannels {
+            to_device,
+            from_device,
+            busy,
+        })
+    }
+
+    /// Closes the sessions of the channels whose bits are set.
+    ///
+    /// # Errors
+    /// As [`Self::exchange`].
+    pub fn close(&mut self, interrupts: &Interrupts, channels: u32) -> Result<(), ControlError> {
+        self.exchange(interrupts, &Request::close(channels))
+            .map(drop)
+    }
+
+    /// Powers the device off. It is absent until it is booted again.
+    ///
+    /// # Errors
+    /// As [`Self::exchange`].
+    pub fn power_off(&mut self, interrupts: &Interrupts) -> Result<(), ControlError> {
+        self.exchange(interrupts, &Request::plain(code::POWER_OFF))
+            .map(drop)
     }
 }

@@ -20,7 +20,7 @@ impl Channel {
     /// The buffer comes back with the reason; nothing was given to the device.
     #[expect(clippy::result_large_err, reason = "the error carries the buffer back")]
     pub fn submit(&mut self, buffer: DmaBuffer, bytes: usize) -> Result<TransferId, SubmitError> {
-        if let Err(reason) = self.check(&buffer, bytes) {
+        if let Err(reason) = self.accepts(&buffer, bytes) {
             return Err(SubmitError { buffer, reason });
         }
         let wanted = to_u32(bytes.div_ceil(to_usize(self.options.page)));
@@ -63,7 +63,7 @@ impl Channel {
         bytes: usize,
         interrupt: bool,
     ) -> Result<TransferId, SubmitError> {
-        if let Err(reason) = self.check(&buffer, bytes) {
+        if let Err(reason) = self.accepts(&buffer, bytes) {
             return Err(SubmitError { buffer, reason });
         }
         self.held.push_back(Held {
@@ -84,7 +84,11 @@ impl Channel {
         Ok(TransferId(self.submitted - 1))
     }
 
-    fn check(&self, buffer: &DmaBuffer, bytes: usize) -> Result<(), SubmitProblem> {
+    /// Whether a buffer can be given to this channel at all.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn accepts(&self, buffer: &DmaBuffer, bytes: usize) -> Result<(), SubmitProblem> {
         if bytes == 0 || bytes > buffer.len() {
             return Err(SubmitProblem::BadLength {
                 bytes,

@@ -1,0 +1,482 @@
+//! A connection: requests go out in order, replies come back as they please.
+//!
+//! The interrupt thread itself takes in what arrives ([`super::receive`]): it files replies under their requests,
+//! posts the buffers that follow, and wakes whoever waits. A connection that polls does the same on the thread
+//! that waits, and needs no interrupt.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use nix::sys::eventfd::EventFd;
+use prost::Message;
+
+use super::method::{is_exclusive, is_pipelined};
+use super::receive::Posted;
+use super::send::Sent;
+use super::slot::{Buffers, Reply, SLOTS, Slot};
+use super::{Notice, Request, RpcError, Ticket};
+use crate::deadline::Deadline;
+use crate::dma::{Completion, DmaBuffer};
+use crate::irq::{Event, Waited};
+use crate::soc::Hub;
+use crate::soc::pair::{Cause, Pair, Rings};
+use crate::soc::session::{tell, watch};
+use crate::spec::rpc::{
+    Dialect, LONG_REQUEST_TIMEOUT, Method, REQUEST_TIMEOUT, SERVER_WINDOW, Status,
+};
+use crate::spec::session::port;
+
+/// Notifications kept until somebody asks; older ones go first.
+const NOTICES: usize = 256;
+
+/// A connection to the RPC server. Clones share it; the last one closes it. `Send` and `Sync`.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    handle: Arc<Handle>,
+}
+
+/// Closes the connection when it goes.
+#[derive(Debug)]
+struct Handle(Arc<Core>);
+
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) pair: Pair,
+    pub(super) dialect: Dialect,
+    pub(super) state: Mutex<State>,
+    /// One for each slot.
+    pub(super) events: Box<[Event]>,
+    /// Room for another ordinary request.
+    gate: Event,
+    news: Event,
+    watch: OnceLock<EventFd>,
+    polls: AtomicBool,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) rings: Option<Rings>,
+    pub(super) over: Option<Cause>,
+    /// After the end: all buffers are back in their slots.
+    pub(super) settled: bool,
+    next_id: u32,
+    pub(super) slots: Box<[Slot]>,
+    free: Vec<usize>,
+    pub(super) sent: VecDeque<Sent>,
+    pub(super) posted: VecDeque<Posted>,
+    pub(super) spare: Vec<DmaBuffer>,
+    /// Requests that the server answers one by one.
+    ordinary: u32,
+    exclusive: bool,
+    notices: VecDeque<Notice>,
+    pub(super) missed: u64,
+}
+
+impl Connection {
+    /// Opens a connection in `dialect`.
+    ///
+    /// # Errors
+    /// The session's.
+    pub fn open(hub: &Arc<Hub>, dialect: Dialect, deadline: &Deadline) -> Result<Self, RpcError> {
+        let (pair, rings) = Pair::connect(hub, port::RPC, deadline)?;
+        let core = Arc::new(Core {
+            pair,
+            dialect,
+            state: Mutex::new(State {
+                rings: Some(rings),
+                over: None,
+                settled: false,
+                next_id: 0,
+                slots: (0..SLOTS).map(|_| Slot::free()).collect(),
+                free: (0..SLOTS).rev().collect(),
+                sent: VecDeque::with_capacity(SLOTS),
+                posted: VecDeque::with_capacity(SLOTS),
+                spare: Vec::with_capacity(SLOTS),
+                ordinary: 0,
+                exclusive: false,
+                notices: VecDeque::new(),
+                missed: 0,
+            }),
+            events: (0..SLOTS).map(|_| Event::default()).collect(),
+            gate: Event::default(),
+            news: Event::default(),
+            watch: OnceLock::new(),
+            polls: AtomicBool::new(false),
+        });
+        core.pair.register(core.clone());
+        let connection = Self {
+            handle: Arc::new(Handle(core)),
+        };
+        let core = connection.core();
+        core.with(Core::post_first)?;
+        Ok(connection)
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        &self.handle.0
+    }
+
+    /// The dialect it speaks.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.core().dialect
+    }
+
+    /// What it was opened on.
+    #[must_use]
+    pub fn hub(&self) -> &Arc<Hub> {
+        self.core().pair.hub()
+    }
+
+    /// From the next request on, completion shows in memory only and waiting threads look there; `false` goes
+    /// back to interrupts. Polling takes a processor while somebody waits, and no register read at all.
+    pub fn set_polling(&self, polls: bool) {
+        self.core().polls.store(polls, Ordering::SeqCst);
+    }
+
+    /// Sends a request and waits for its reply.
+    ///
+    /// # Errors
+    /// A status other than 0, no reply in time, a connection that is over.
+    pub fn call<R: Request>(&self, body: &R::Body) -> Result<R::Response, RpcError> {
+        self.call_with::<R>(body, Buffers::default())
+            .map(|(response, _)| response)
+    }
+
+    /// As [`Self::call`], with buffers behind the request and its reply.
+    ///
+    /// # Errors
+    /// As [`Self::call`]; the buffers are then gone.
+    pub fn call_with<R: Request>(
+        &self,
+        body: &R::Body,
+        buffers: Buffers,
+    ) -> Result<(R::Response, Buffers), RpcError> {
+        let deadline = Deadline::after(time_limit(R::METHOD));
+        let ticket = self.start::<R>(body, buffers, &deadline)?;
+        let reply = ticket.wait(&deadline)?;
+        decode::<R>(reply)
+    }
+
+    /// Sends a request as soon as the server's limits allow.
+    pub(crate) fn start<R: Request>(
+        &self,
+        body: &R::Body,
+        mut buffers: Buffers,
+        deadline: &Deadline,
+    ) -> Result<Ticket, RpcError> {
+        let body = body.encode_to_vec();
+        loop {
+            self.core().pass_gate(R::METHOD, deadline)?;
+            match self.submit(R::METHOD, &body, buffers) {
+                Ok(ticket) => {
+                    // There may be room for one more.
+                    self.core().gate.signal();
+                    return Ok(ticket);
+                }
+                // Somebody else was faster.
+                Err((RpcError::Full { .. }, back)) if !deadline.expired() => buffers = back,
+                Err((error, _)) => return Err(error),
+            }
+        }
+    }
+
+    /// Sends a request with an encoded body and buffers, without waiting.
+    ///
+    /// # Errors
+    /// The buffers come back: the method is not in the dialect, something does not fit, or the connection is
+    /// over (some may then be gone).
+    pub fn submit(
+        &self,
+        method: Method,
+        body: &[u8],
+        buffers: Buffers,
+    ) -> Result<Ticket, (RpcError, Buffers)> {
+        let core = self.core();
+        let polls = core.polls();
+        let mut state = core.state();
+        let (slot, id) = core.send(&mut state, method, body, buffers)?;
+        drop(state);
+        Ok(Ticket::new(core.clone(), slot, id, method, polls))
+    }
+
+    /// Takes the oldest notification, if there is one.
+    #[must_use]
+    pub fn try_notice(&self) -> Option<Notice> {
+        let mut state = self.core().state();
+        if self.core().polls() {
+            self.core().pump_or_end(&mut state);
+        }
+        state.notices.pop_front()
+    }
+
+    /// Waits for a notification; `None` where none came in time.
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn notice(&self, deadline: &Deadline) -> Result<Option<Notice>, RpcError> {
+        let core = self.core();
+        loop {
+            let mut state = core.state();
+            if let Some(notice) = state.notices.pop_front() {
+                return Ok(Some(notice));
+            }
+            if let Some(cause) = &state.over {
+                return Err(cause.clone().into());
+            }
+            drop(state);
+            let interrupts = core.pair.hub().interrupts();
+            if interrupts.wait(&core.news, deadline) == Waited::TimedOut {
+                return Ok(core.state().notices.pop_front());
+            }
+        }
+    }
+
+    /// Why the connection is over, once it is.
+    #[must_use]
+    pub fn over(&self) -> Option<Cause> {
+        self.core().state().over.clone()
+    }
+
+    /// A descriptor for event loops: it becomes readable (an eventfd: 8 bytes) with each reply, notification,
+    /// and the end. [`Ticket::try_wait`] and [`Self::try_notice`] then tell.
+    ///
+    /// # Errors
+    /// No descriptor left.
+    pub fn watch(&self) -> std::io::Result<OwnedFd> {
+        watch(&self.core().watch)
+    }
+
+    /// Closes the connection, for all clones; requests in flight fail.
+    ///
+    /// # Errors
+    /// The rings did not stop, or the device did not confirm.
+    pub fn close(&self) -> Result<(), RpcError> {
+        self.core().close()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.close() {
+            let transport = self.0.pair.hub().transport();
+            log::warn!("{}: closing a connection: {error}", transport.name());
+        }
+    }
+}
+
+pub(crate) fn time_limit(method: Method) -> Duration {
+    if is_exclusive(method) {
+        LONG_REQUEST_TIMEOUT
+    } else {
+        REQUEST_TIMEOUT
+    }
+}
+
+/// Reads a reply with status 0.
+pub(crate) fn decode<R: Request>(reply: Reply) -> Result<(R::Response, Buffers), RpcError> {
+    let method = R::METHOD;
+    if reply.status != Status::SUCCESS {
+        let status = reply.status;
+        return Err(RpcError::Status { method, status });
+    }
+    let response = R::Response::decode(&*reply.body).map_err(|error| RpcError::BadReply {
+        method,
+        len: reply.body.len(),
+        reason: error.to_string(),
+    })?;
+    Ok((response, reply.buffers))
+}
+
+impl Core {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn polls(&self) -> bool {
+        self.polls.load(Ordering::Relaxed)
+    }
+
+    /// Does something that ends the connection where it fails.
+    pub(super) fn with<T>(
+        &self,
+        action: impl FnOnce(&Self, &mut State) -> Result<T, Cause>,
+    ) -> Result<T, Cause> {
+        let mut state = self.state();
+        if let Some(cause) = &state.over {
+            return Err(cause.clone());
+        }
+        let done = action(self, &mut state);
+        if let Err(cause) = &done {
+            self.end(&mut state, cause.clone());
+        }
+        done
+    }
+
+    /// The connection is over: everybody is told; who waits closes it.
+    pub(super) fn end(&self, state: &mut State, cause: Cause) {
+        if state.over.is_none() {
+            log::debug!("{}: RPC: {cause}", self.pair.hub().transport().name());
+            state.over = Some(cause);
+        }
+        self.wake_all();
+    }
+
+    fn wake_all(&self) {
+        for event in &self.events {
+            event.signal();
+        }
+        // Several may wait for these.
+        self.gate.lose();
+        self.news.lose();
+        tell(&self.watch);
+    }
+
+    /// Waits until the server has room for `method`. It takes one ordinary request that executes and one that
+    /// waits; beside one that lasts nothing else.
+    fn pass_gate(&self, method: Method, deadline: &Deadline) -> Result<(), RpcError> {
+        loop {
+            let state = self.state();
+            if let Some(cause) = &state.over {
+                return Err(cause.clone().into());
+            }
+            if state.room(method).is_none() {
+                return Ok(());
+            }
+            drop(state);
+            let interrupts = self.pair.hub().interrupts();
+            if interrupts.wait(&self.gate, deadline) == Waited::TimedOut {
+                let waited = deadline.waited();
+                return Err(RpcError::TimedOut { method, waited });
+            }
+        }
+    }
+
+    /// Marks a request as answered as far as the server's limits go.
+    pub(super) fn leave_gate(&self, state: &mut State, method: Method) {
+        if is_exclusive(method) {
+            state.exclusive = false;
+        }
+        if !is_pipelined(method) {
+            state.ordinary = state.ordinary.saturating_sub(1);
+        }
+        self.gate.signal();
+    }
+
+    /// A request is complete.
+    pub(super) fn complete(&self, state: &mut State, slot: usize) {
+        if state.slots[slot].abandoned {
+            state.release(slot);
+        } else {
+            self.events[slot].signal();
+        }
+        tell(&self.watch);
+    }
+
+    pub(super) fn file_notice(&self, state: &mut State, body: &[u8]) {
+        match Notice::decode(body) {
+            Some(notice) => {
+                if state.notices.len() == NOTICES {
+                    state.notices.pop_front();
+                    state.missed += 1;
+                }
+                state.notices.push_back(notice);
+            }
+            None => {
+                state.missed += 1;
+                log::debug!("a notification of {} bytes makes no sense", body.len());
+            }
+        }
+        self.news.signal();
+        tell(&self.watch);
+    }
+
+    /// Stops the rings, tells the device, and brings every buffer back to its slot. One caller does it; others
+    /// return at once.
+    pub(super) fn close(&self) -> Result<(), RpcError> {
+        let mut state = self.state();
+        let cause = state.over.get_or_insert(Cause::Closed).clone();
+        let Some(rings) = state.rings.take() else {
+            return Ok(());
+        };
+        drop(state);
+        self.pair.unregister();
+        let ([to_device, from_device], said) = self.pair.close(rings, &cause);
+        let mut state = self.state();
+        self.settle(&mut state, to_device, from_device);
+        drop(state);
+        self.wake_all();
+        Ok(said?)
+    }
+
+    fn settle(&self, state: &mut State, to_device: Vec<Completion>, from_device: Vec<Completion>) {
+        let mut small = std::mem::take(&mut state.spare);
+        let sent = std::mem::take(&mut state.sent);
+        for (sent, completion) in sent.into_iter().zip(to_device) {
+            match sent {
+                Sent::Message => small.push(completion.buffer),
+                Sent::Buffer(slot) => state.back(slot, 0, completion),
+            }
+        }
+        let posted = std::mem::take(&mut state.posted);
+        for (posted, completion) in posted.into_iter().zip(from_device) {
+            match posted {
+                Posted::Message | Posted::Body(_) => small.push(completion.buffer),
+                Posted::Buffer(slot) => state.back(slot, 1, completion),
+            }
+        }
+        self.pair.hub().put_small(small);
+        state.settled = true;
+    }
+}
+
+impl State {
+    /// A place for a request; the caller has looked for room.
+    pub(super) fn admit(&mut self, method: Method) -> Option<(usize, u32)> {
+        let slot = self.free.pop()?;
+        let id = self.next_id;
+        self.next_id = id.wrapping_add(1);
+        self.exclusive |= is_exclusive(method);
+        self.ordinary += u32::from(!is_pipelined(method));
+        Some((slot, id))
+    }
+
+    /// What keeps `method` from being sent now.
+    pub(super) fn room(&self, method: Method) -> Option<&'static str> {
+        let exclusive = is_exclusive(method) && self.ordinary > 0;
+        if self.exclusive || exclusive {
+            Some("a request that tolerates no other beside it is out")
+        } else if !is_pipelined(method) && self.ordinary >= SERVER_WINDOW {
+            Some("two requests are out already")
+        } else if self.free.is_empty() {
+            Some("all places for requests are in use")
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn release(&mut self, slot: usize) {
+        self.slots[slot] = Slot {
+            // Kept for the next request here, so that it allocates nothing.
+            body: std::mem::take(&mut self.slots[slot].body),
+            ..Slot::free()
+        };
+        self.slots[slot].body.clear();
+        self.free.push(slot);
+    }
+
+    /// A buffer of a slot is back from the ring: 0 to the device, 1 from it.
+    pub(super) fn back(&mut self, slot: usize, way: usize, completion: Completion) {
+        let slot = &mut self.slots[slot];
+        slot.out[way] -= 1;
+        let Completion { buffer, bytes, .. } = completion;
+        let parts = match way {
+            0 => &mut slot.buffers.to_device,
+            _ => &mut slot.buffers.from_device,
+        };
+        parts.push(super::Part { buffer, bytes });
+    }
+}

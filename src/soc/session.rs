@@ -1,0 +1,391 @@
+//! A raw session: two ordered streams of transfers, and somebody who waits for them.
+//!
+//! Nothing on the wire delimits a transfer: both ends agree on every size in advance. A time-out leaves the
+//! transfer where it is.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use nix::errno::Errno;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+
+use super::pair::{Cause, Pair, Rings, SessionError};
+use super::{Hub, SMALL};
+use crate::deadline::Deadline;
+use crate::dma::{Channel, Completion, DmaBuffer, DmaError, SubmitError, TransferId};
+use crate::irq::{Event, Sink, Waited};
+use crate::transport::{Direction, TransportError};
+
+/// An open session. `Send` and `Sync`; one thread at a time writes, one reads. Dropping it closes it.
+///
+/// What the peer has not taken when it closes is lost: a protocol that needs its last message delivered waits
+/// for a reply.
+#[derive(Debug)]
+pub struct Session {
+    core: Arc<Core>,
+}
+
+#[derive(Debug)]
+struct Core {
+    pair: Pair,
+    state: Mutex<State>,
+    to_device: Event,
+    from_device: Event,
+    watch: OnceLock<EventFd>,
+}
+
+#[derive(Debug)]
+struct State {
+    rings: Option<Rings>,
+    over: Option<Cause>,
+}
+
+/// Which of the two streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    ToDevice,
+    FromDevice,
+}
+
+impl State {
+    fn ring(&mut self, way: Way) -> Result<&mut Channel, Cause> {
+        if let Some(cause) = &self.over {
+            return Err(cause.clone());
+        }
+        let rings = self.rings.as_mut().ok_or(Cause::Closed)?;
+        Ok(match way {
+            Way::ToDevice => &mut rings.to_device,
+            Way::FromDevice => &mut rings.from_device,
+        })
+    }
+
+    /// The session is over, with what failed in it.
+    fn fail(&mut self, error: impl Into<Cause>) -> Cause {
+        self.over.get_or_insert_with(|| error.into()).clone()
+    }
+}
+
+/// A buffer that was not taken, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct NotTaken {
+    /// The buffer, unchanged; `None` where the session broke with it.
+    pub buffer: Option<DmaBuffer>,
+    /// Why.
+    #[source]
+    pub reason: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl Session {
+    /// Opens a session on `port`, waiting while the device is busy (at most ten tries).
+    ///
+    /// # Errors
+    /// Nobody listens, the device is busy, the mailbox's or the rings' failure.
+    pub fn connect(hub: &Arc<Hub>, port: u16, deadline: &Deadline) -> Result<Self, SessionError> {
+        let (pair, rings) = Pair::connect(hub, port, deadline)?;
+        let core = Arc::new(Core {
+            pair,
+            state: Mutex::new(State {
+                rings: Some(rings),
+                over: None,
+            }),
+            to_device: Event::default(),
+            from_device: Event::default(),
+            watch: OnceLock::new(),
+        });
+        core.pair.register(core.clone());
+        Ok(Self { core })
+    }
+
+    /// The port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.core.pair.port()
+    }
+
+    /// A buffer for this session's device, mapped once.
+    ///
+    /// # Errors
+    /// No memory, or the transport's.
+    pub fn buffer(&self, len: usize, direction: Direction) -> Result<DmaBuffer, TransportError> {
+        DmaBuffer::new(self.core.pair.hub().transport(), len, direction)
+    }
+
+    /// Sends the first `bytes` of `buffer`. One register write; no wait.
+    ///
+    /// # Errors
+    /// The buffer comes back: it does not fit, or the session is over.
+    pub fn write(&self, buffer: DmaBuffer, bytes: usize) -> Result<TransferId, NotTaken> {
+        self.core.submit(Way::ToDevice, buffer, bytes)
+    }
+
+    /// Has the next `bytes` received into `buffer`: exactly what the peer sends as one transfer.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn post_read(&self, buffer: DmaBuffer, bytes: usize) -> Result<TransferId, NotTaken> {
+        self.core.submit(Way::FromDevice, buffer, bytes)
+    }
+
+    /// Takes back the oldest buffer that was sent, if the peer has it. Memory reads only.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub fn try_written(&self) -> Result<Option<Completion>, SessionError> {
+        self.core.reap(Way::ToDevice)
+    }
+
+    /// Takes back the oldest buffer that was posted for reading, if it is full. Memory reads only.
+    ///
+    /// # Errors
+    /// The session is over.
+    pub fn try_read(&self) -> Result<Option<Completion>, SessionError> {
+        self.core.reap(Way::FromDevice)
+    }
+
+    /// Waits until the oldest buffer that was sent is with the peer.
+    ///
+    /// # Errors
+    /// [`SessionError::TimedOut`], which leaves it in flight; the session is over.
+    pub fn wait_written(&self, deadline: &Deadline) -> Result<Completion, SessionError> {
+        self.core.wait(Way::ToDevice, deadline)
+    }
+
+    /// Waits until the oldest buffer that was posted for reading is full.
+    ///
+    /// # Errors
+    /// As [`Self::wait_written`].
+    pub fn wait_read(&self, deadline: &Deadline) -> Result<Completion, SessionError> {
+        self.core.wait(Way::FromDevice, deadline)
+    }
+
+    /// Sends a copy of `bytes` and waits until the peer has it. No other write may be in flight. Nothing is
+    /// sent where there is nothing: transfers of no bytes do not exist.
+    ///
+    /// # Errors
+    /// The session is over; a time-out ends it, since the bytes can't be taken back.
+    pub fn send(&self, bytes: &[u8], deadline: &Deadline) -> Result<(), SessionError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let mut buffer = self.scratch(bytes.len(), Direction::ToDevice)?;
+        buffer[..bytes.len()].copy_from_slice(bytes);
+        self.round(Way::ToDevice, buffer, bytes.len(), deadline)
+            .map(|buffer| self.core.pair.hub().put_small([buffer]))
+    }
+
+    /// Receives one transfer of exactly `bytes.len()` bytes. No other read may be in flight.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub fn receive(&self, bytes: &mut [u8], deadline: &Deadline) -> Result<(), SessionError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let buffer = self.scratch(bytes.len(), Direction::FromDevice)?;
+        let buffer = self.round(Way::FromDevice, buffer, bytes.len(), deadline)?;
+        bytes.copy_from_slice(&buffer[..bytes.len()]);
+        self.core.pair.hub().put_small([buffer]);
+        Ok(())
+    }
+
+    fn scratch(&self, len: usize, direction: Direction) -> Result<DmaBuffer, SessionError> {
+        let hub = self.core.pair.hub();
+        let buffer = if len <= SMALL {
+            hub.small()
+        } else {
+            DmaBuffer::new(hub.transport(), len, direction)
+        };
+        Ok(buffer.map_err(DmaError::from)?)
+    }
+
+    fn round(
+        &self,
+        way: Way,
+        buffer: DmaBuffer,
+        bytes: usize,
+        deadline: &Deadline,
+    ) -> Result<DmaBuffer, SessionError> {
+        if let Err(not_taken) = self.core.submit(way, buffer, bytes) {
+            let failed = || Cause::Failed(not_taken.to_string());
+            return Err(self.over().unwrap_or_else(failed).into());
+        }
+        match self.core.wait(way, deadline) {
+            Ok(done) => Ok(done.buffer),
+            Err(SessionError::TimedOut { what, waited }) => {
+                let cause = Cause::TimedOut { what, waited };
+                Err(self.core.state().fail(cause).into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Why the session is over, once it is.
+    #[must_use]
+    pub fn over(&self) -> Option<Cause> {
+        self.core.state().over.clone()
+    }
+
+    /// A descriptor for event loops: it becomes readable (an eventfd: 8 bytes) whenever transfers may be
+    /// complete, or the session over. The `try_` methods then tell.
+    ///
+    /// # Errors
+    /// No descriptor left.
+    pub fn watch(&self) -> std::io::Result<OwnedFd> {
+        watch(&self.core.watch)
+    }
+
+    /// Closes the session and gives back what was in flight: to the device, and from it.
+    ///
+    /// # Errors
+    /// The rings did not stop, or the device did not confirm.
+    pub fn close(self) -> Result<[Vec<Completion>; 2], SessionError> {
+        self.core.close()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Err(error) = self.core.close() {
+            let transport = self.core.pair.hub().transport();
+            log::warn!("{}: closing a session on drop: {error}", transport.name());
+        }
+    }
+}
+
+/// The descriptor in `place`, made with the first call.
+pub(super) fn watch(place: &OnceLock<EventFd>) -> std::io::Result<OwnedFd> {
+    let fd = match place.get() {
+        Some(fd) => fd,
+        None => {
+            let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+            let fd = EventFd::from_value_and_flags(0, flags)?;
+            place.get_or_init(|| fd)
+        }
+    };
+    fd.as_fd().try_clone_to_owned()
+}
+
+/// Makes the descriptor readable, where somebody has asked for it.
+pub(super) fn tell(place: &OnceLock<EventFd>) {
+    if let Some(fd) = place.get() {
+        match fd.write(1) {
+            // A full counter is readable already.
+            Ok(_) | Err(Errno::EAGAIN) => {}
+            Err(errno) => log::warn!("an event was not counted: {errno}"),
+        }
+    }
+}
+
+impl Core {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn submit(&self, way: Way, buffer: DmaBuffer, bytes: usize) -> Result<TransferId, NotTaken> {
+        let mut state = self.state();
+        let ring = match state.ring(way) {
+            Ok(ring) => ring,
+            Err(cause) => {
+                return Err(NotTaken {
+                    buffer: Some(buffer),
+                    reason: cause.into(),
+                });
+            }
+        };
+        let id = ring.queue(buffer, bytes, true);
+        let id = id.map_err(|SubmitError { buffer, reason }| NotTaken {
+            buffer: Some(buffer),
+            reason: reason.into(),
+        })?;
+        if let Err(error) = ring.launch() {
+            return Err(NotTaken {
+                buffer: None,
+                reason: state.fail(error).into(),
+            });
+        }
+        Ok(id)
+    }
+
+    fn reap(&self, way: Way) -> Result<Option<Completion>, SessionError> {
+        let mut state = self.state();
+        let reaped = state.ring(way)?.reap();
+        reaped.map_err(|error| state.fail(error).into())
+    }
+
+    fn wait(&self, way: Way, deadline: &Deadline) -> Result<Completion, SessionError> {
+        let (event, what) = match way {
+            Way::ToDevice => (&self.to_device, "a write"),
+            Way::FromDevice => (&self.from_device, "a read"),
+        };
+        loop {
+            if let Some(done) = self.reap(way)? {
+                return Ok(done);
+            }
+            if self.pair.hub().interrupts().wait(event, deadline) != Waited::Fired {
+                let mut state = self.state();
+                let seen = state.ring(way)?.look_at_counter();
+                match seen {
+                    Ok(true) => {}
+                    Ok(false) if deadline.expired() => {
+                        let waited = deadline.waited();
+                        return Err(SessionError::TimedOut { what, waited });
+                    }
+                    Ok(false) => {}
+                    Err(error) => return Err(state.fail(error).into()),
+                }
+            }
+        }
+    }
+
+    fn wake(&self) {
+        self.to_device.signal();
+        self.from_device.signal();
+        tell(&self.watch);
+    }
+
+    fn close(&self) -> Result<[Vec<Completion>; 2], SessionError> {
+        let mut state = self.state();
+        let cause = state.fail(Cause::Closed);
+        let rings = state.rings.take();
+        drop(state);
+        self.wake();
+        let Some(rings) = rings else {
+            return Ok(Default::default());
+        };
+        self.pair.unregister();
+        let (back, said) = self.pair.close(rings, &cause);
+        said.map(|()| back)
+    }
+}
+
+impl Sink for Core {
+    fn completed(&self) {
+        self.wake();
+    }
+
+    fn closed(&self) {
+        let mut state = self.state();
+        let closed = match &mut state.rings {
+            Some(Rings {
+                to_device,
+                from_device,
+            }) => {
+                to_device.distrust();
+                from_device.distrust();
+                to_device.diagnose().and_then(|()| from_device.diagnose())
+            }
+            None => Ok(()),
+        };
+        if let Err(error) = closed {
+            state.fail(error);
+        }
+        drop(state);
+        self.wake();
+    }
+
+    fn lost(&self, reason: &str) {
+        self.state().fail(Cause::Lost(reason.to_owned()));
+        self.wake();
+    }
+}

@@ -1,0 +1,545 @@
+//! Asking the chip how it is: who it is, how warm, how busy, what it logs.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::rpc::method::{
+    CreateDevice, DestroyDevice, EchoBuffer, ExtendedInfo, FetchLogs, GetArchitecture,
+    GetTemperature, Identify, MeasurePower, QueryHealth, QueryHealth500, QueryPerformance,
+    RemoveNotification, Reset, SetNotification,
+};
+use super::rpc::{Buffers, Connection, Notice, Part, Request, RpcError};
+use super::{Soc, report};
+use crate::deadline::Deadline;
+use crate::dma::DmaBuffer;
+use crate::error::Error;
+use crate::spec::firmware::Version;
+use crate::spec::rpc::types::{
+    CallbackHandle, EchoRequest, Empty, FetchLogsRequest, Handle, HandleRequest, PowerRequest,
+    RemoveNotificationRequest, SetNotificationRequest,
+};
+use crate::spec::rpc::value::{self, architecture, info, power};
+use crate::spec::rpc::{REQUEST_TIMEOUT, Status};
+use crate::transport::Direction;
+
+/// Who the chip says it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// Version of the control protocol.
+    pub protocol: u32,
+    /// Firmware of the neural core.
+    pub firmware: String,
+    /// Whether it is a release build.
+    pub release: bool,
+    /// Version of its logger.
+    pub logger: u32,
+    /// Board.
+    pub board: String,
+    /// Chip, by name; its number where that is not known.
+    pub architecture: String,
+    /// Serial number; empty where the board has none.
+    pub serial_number: String,
+    /// Part number (SKU); empty where the board has none.
+    pub part_number: String,
+    /// Product; empty where the board has none.
+    pub product: String,
+    /// Whether context switches have the larger buffer.
+    pub extended_context_switch_buffer: bool,
+    /// Whether firmware is checked more closely.
+    pub extended_firmware_check: bool,
+}
+
+/// More of who it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Extended {
+    /// Clock of the neural core in Hz; `None` where the chip does not say.
+    pub core_clock_hz: Option<u32>,
+    /// What the chip can do, by name.
+    pub features: Vec<&'static str>,
+    /// What it booted from; `None` where it does not say.
+    pub boot_source: Option<&'static str>,
+    /// Its own id, in hexadecimal.
+    pub soc_id: String,
+    /// Life-cycle state.
+    pub life_cycle_state: u32,
+    /// Lot and wafer, in hexadecimal.
+    pub unit_tracking_id: String,
+    /// Process monitor, in hexadecimal.
+    pub process_monitor: String,
+    /// Pins.
+    pub gpio_mask: u32,
+}
+
+/// Temperatures in degrees Celsius.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Temperature {
+    /// First sensor.
+    pub ts0: f32,
+    /// Second sensor.
+    pub ts1: f32,
+}
+
+/// Health.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Health {
+    /// Degrees Celsius: the warmer sensor.
+    pub temperature: f32,
+    /// Millivolts, where they are measured.
+    pub voltage_mv: Option<i32>,
+    /// Failed self-tests, where they were run.
+    pub bist_failures: Option<i32>,
+}
+
+/// Load; `None` for what could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Performance {
+    /// Percent of the processors.
+    pub cpu: Option<f32>,
+    /// Percent of the neural core.
+    pub nnc: Option<f32>,
+    /// Percent of the signal processor.
+    pub dsp: Option<i32>,
+    /// Bytes of memory.
+    pub ram_total: Option<u64>,
+    /// Bytes of memory in use.
+    pub ram_used: Option<u64>,
+    /// Transactions of the memory.
+    pub ddr_transactions: Option<i32>,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Quantity {
+    /// Watts.
+    Power,
+    /// Milliamperes.
+    Current,
+    /// Volts at the supply.
+    BusVoltage,
+}
+
+/// Which log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogSource {
+    /// The system log of the chip's Linux, text. Reading it consumes it.
+    Runtime,
+    /// System control unit.
+    SystemControl,
+    /// Neural core.
+    NnCore,
+}
+
+impl LogSource {
+    fn number(self) -> u32 {
+        match self {
+            Self::Runtime => value::log::RUNTIME,
+            Self::SystemControl => value::log::SYSTEM_CONTROL,
+            Self::NnCore => value::log::NN_CORE,
+        }
+    }
+}
+
+/// A device object on the chip. Dropping it closes its connection; [`Self::close`] says goodbye first.
+#[derive(Debug)]
+pub struct Telemetry {
+    connection: Connection,
+    handle: Option<Handle>,
+    version: Version,
+    registered: Vec<u32>,
+}
+
+impl Telemetry {
+    pub(super) fn open(soc: &Soc) -> Result<Self, RpcError> {
+        let connection = soc.open()?;
+        let handle = connection.call::<CreateDevice>(&Empty {})?.handle;
+        Ok(Self {
+            connection,
+            handle,
+            version: soc.version(),
+            registered: Vec::new(),
+        })
+    }
+
+    /// The connection that it uses.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    fn request(&self) -> HandleRequest {
+        HandleRequest {
+            handle: self.handle,
+        }
+    }
+
+    fn ask<R: Request>(&self, action: &str, body: &R::Body) -> Result<R::Response, Error> {
+        let answer = self.connection.call::<R>(body);
+        answer.map_err(|error| self.failed(action, error))
+    }
+
+    fn failed(&self, action: &str, error: RpcError) -> Error {
+        report::rpc(self.connection.hub().transport().name(), action, error)
+    }
+
+    /// Who it is.
+    ///
+    /// # Errors
+    /// The connection's, a status, or an answer beyond its limits.
+    pub fn identify(&self) -> Result<Identity, Error> {
+        let action = "identify the chip";
+        let reply = self.ask::<Identify>(action, &self.request())?;
+        let identity = reply.identity.unwrap_or_default();
+        let firmware = identity.firmware.unwrap_or_default();
+        let number = identity.architecture;
+        let architecture =
+            architecture(number).map_or_else(|| format!("unknown ({number})"), str::to_owned);
+        let text = |what, numbers: &[u32], most| {
+            let bytes = bytes_of(numbers).filter(|bytes| bytes.len() <= most);
+            bytes.map(|bytes| readable(&bytes)).ok_or_else(|| {
+                report::nonsense(self.connection.hub().transport().name(), action, what)
+            })
+        };
+        Ok(Identity {
+            protocol: identity.protocol_version,
+            firmware: Version::new(firmware.major, firmware.minor, firmware.revision).to_string(),
+            release: identity.is_release,
+            logger: identity.logger_version,
+            board: printable(&identity.board_name),
+            architecture,
+            serial_number: text(
+                "serial number",
+                &identity.serial_number,
+                info::SERIAL_NUMBER,
+            )?,
+            part_number: text("part number", &identity.part_number, info::PART_NUMBER)?,
+            product: printable(&identity.product_name),
+            extended_context_switch_buffer: identity.extended_context_switch_buffer,
+            extended_firmware_check: identity.extended_firmware_check,
+        })
+    }
+
+    /// More of who it is.
+    ///
+    /// # Errors
+    /// As [`Self::identify`].
+    pub fn extended(&self) -> Result<Extended, Error> {
+        let action = "ask for the chip's details";
+        let reply = self.ask::<ExtendedInfo>(action, &self.request())?;
+        let hex = |what, numbers: &[u32], most| {
+            let bytes = bytes_of(numbers).filter(|bytes| bytes.len() <= most);
+            bytes.map(|bytes| hexadecimal(&bytes)).ok_or_else(|| {
+                report::nonsense(self.connection.hub().transport().name(), action, what)
+            })
+        };
+        let features = reply.features.unwrap_or_default();
+        let features = [
+            (features.ethernet, "ethernet"),
+            (features.mipi, "mipi"),
+            (features.pcie, "pcie"),
+            (features.current_monitoring, "current monitoring"),
+            (features.mdio, "mdio"),
+            (features.power_measurement, "power measurement"),
+        ];
+        Ok(Extended {
+            core_clock_hz: Some(reply.core_clock_rate).filter(|&rate| rate != 0),
+            features: features
+                .into_iter()
+                .filter_map(|(has, name)| has.then_some(name))
+                .collect(),
+            boot_source: match reply.boot_source {
+                1 => Some("pcie"),
+                2 => Some("flash"),
+                _ => None,
+            },
+            soc_id: hex("SoC id", &reply.soc_id, info::SOC_ID)?,
+            life_cycle_state: reply.life_cycle_state,
+            unit_tracking_id: hex(
+                "unit tracking id",
+                &reply.unit_tracking_id,
+                info::UNIT_TRACKING_ID,
+            )?,
+            process_monitor: hex(
+                "process monitor",
+                &reply.process_monitor,
+                info::PROCESS_MONITOR,
+            )?,
+            gpio_mask: reply.gpio_mask,
+        })
+    }
+
+    /// How warm it is.
+    ///
+    /// # Errors
+    /// The connection's, or a status.
+    pub fn temperature(&self) -> Result<Temperature, Error> {
+        let reply = self.ask::<GetTemperature>("read the temperature", &self.request())?;
+        Ok(Temperature {
+            ts0: reply.ts0,
+            ts1: reply.ts1,
+        })
+    }
+
+    /// Measures once; `None` on a board without a sensor.
+    ///
+    /// # Errors
+    /// The connection's, or a status.
+    pub fn measure(&self, quantity: Quantity) -> Result<Option<f32>, Error> {
+        let kind = match quantity {
+            Quantity::Power => power::POWER,
+            Quantity::Current => power::CURRENT,
+            Quantity::BusVoltage => power::BUS_VOLTAGE,
+        };
+        let body = PowerRequest {
+            handle: self.handle,
+            dvm: power::AUTO,
+            kind,
+        };
+        match self.connection.call::<MeasurePower>(&body) {
+            Ok(reply) => Ok(Some(reply.value)),
+            Err(error) if error.status() == Some(Status::OPEN_FILE_FAILURE) => Ok(None),
+            Err(error) => Err(self.failed("measure power", error)),
+        }
+    }
+
+    /// Health.
+    ///
+    /// # Errors
+    /// The connection's, or a status.
+    pub fn health(&self) -> Result<Health, Error> {
+        let action = "ask for the chip's health";
+        let known = |number: i32| (number != -1).then_some(number);
+        if self.version == Version::new(5, 0, 0) {
+            let reply = self.ask::<QueryHealth500>(action, &self.request())?;
+            return Ok(Health {
+                temperature: reply.temperature,
+                voltage_mv: None,
+                bist_failures: known(reply.bist_failure_mask),
+            });
+        }
+        let reply = self.ask::<QueryHealth>(action, &self.request())?;
+        Ok(Health {
+            temperature: reply.temperature,
+            voltage_mv: known(reply.voltage_mv),
+            bist_failures: known(reply.bist_failure_mask),
+        })
+    }
+
+    /// How busy it is. The chip measures for several hundred milliseconds, and answers nothing else on this
+    /// connection meanwhile.
+    ///
+    /// # Errors
+    /// The connection's, or a status.
+    pub fn performance(&self) -> Result<Performance, Error> {
+        let reply = self.ask::<QueryPerformance>("ask for the chip's load", &self.request())?;
+        let percent = |value: f32| (value >= 0.0).then_some(value);
+        let count = |value: i32| (value >= 0).then_some(value);
+        let bytes = |kib: i64| u64::try_from(kib).ok()?.checked_mul(1024);
+        Ok(Performance {
+            cpu: percent(reply.cpu_utilization),
+            nnc: percent(reply.nnc_utilization),
+            dsp: count(reply.dsp_utilization),
+            ram_total: bytes(reply.ram_total),
+            ram_used: bytes(reply.ram_used),
+            ddr_transactions: count(reply.ddr_transactions),
+        })
+    }
+
+    /// Number of its architecture.
+    ///
+    /// # Errors
+    /// The connection's, or a status.
+    pub fn architecture(&self) -> Result<u32, Error> {
+        let reply = self.ask::<GetArchitecture>("ask for the architecture", &self.request())?;
+        Ok(reply.architecture)
+    }
+
+    /// A log, as it is.
+    ///
+    /// # Errors
+    /// The connection's, a status, or more log than its buffer.
+    pub fn log(&self, source: LogSource) -> Result<Vec<u8>, Error> {
+        let action = "fetch a log";
+        let log_type = source.number();
+        let size = match source {
+            LogSource::Runtime => value::log::SIZES[0],
+            LogSource::SystemControl => value::log::SIZES[1],
+            LogSource::NnCore => value::log::SIZES[2],
+        };
+        let body = FetchLogsRequest {
+            handle: self.handle,
+            buffer_size: size,
+            log_type,
+        };
+        let fetch = || {
+            let buffer = self.buffer(to_usize(size), Direction::FromDevice)?;
+            let buffers = Buffers {
+                from_device: vec![Part::whole(buffer)],
+                ..Default::default()
+            };
+            self.connection.call_with::<FetchLogs>(&body, buffers)
+        };
+        let (reply, buffers) = fetch().map_err(|error| self.failed(action, error))?;
+        let log = buffers.from_device.first().map(Part::bytes);
+        let log = log.and_then(|bytes| bytes.get(..to_usize(reply.log_size)));
+        log.map(<[u8]>::to_vec).ok_or_else(|| {
+            report::nonsense(
+                self.connection.hub().transport().name(),
+                action,
+                "size of the log",
+            )
+        })
+    }
+
+    fn buffer(&self, len: usize, direction: Direction) -> Result<DmaBuffer, RpcError> {
+        let buffer = DmaBuffer::new(self.connection.hub().transport(), len, direction);
+        Ok(buffer.map_err(crate::dma::DmaError::from)?)
+    }
+
+    /// Sends `bytes` to the chip and gets them back; not while another echo is under way.
+    ///
+    /// # Errors
+    /// The connection's, or a status.
+    pub fn echo(&self, bytes: &[u8]) -> Result<Vec<u8>, Error> {
+        let round = |bytes: &[u8]| {
+            let mut buffers = Buffers::default();
+            if !bytes.is_empty() {
+                let mut there = self.buffer(bytes.len(), Direction::ToDevice)?;
+                there.copy_from_slice(bytes);
+                let back = self.buffer(bytes.len(), Direction::FromDevice)?;
+                buffers.to_device.push(Part::whole(there));
+                buffers.from_device.push(Part::whole(back));
+            }
+            let buffer_size = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            let body = EchoRequest { buffer_size };
+            self.connection.call_with::<EchoBuffer>(&body, buffers)
+        };
+        // The server keeps one buffer of the first size it saw; none makes it forget that.
+        let (_, buffers) = round(&[])
+            .and_then(|_| round(bytes))
+            .map_err(|error| self.failed("echo a buffer", error))?;
+        let back = buffers.from_device.first();
+        Ok(back.map(|part| part.bytes().to_vec()).unwrap_or_default())
+    }
+
+    /// Registers for every notification that can travel.
+    ///
+    /// # Errors
+    /// The connection's, or a status.
+    pub fn subscribe(&mut self) -> Result<(), Error> {
+        for notification_id in value::notification::TRAVELLING {
+            let body = SetNotificationRequest {
+                handle: self.handle,
+                notification_id,
+                callback: Some(CallbackHandle {
+                    id: notification_id,
+                    dispatcher_id: 0,
+                }),
+            };
+            self.ask::<SetNotification>("register for notifications", &body)?;
+            self.registered.push(notification_id);
+        }
+        Ok(())
+    }
+
+    /// Waits for a notification; `None` where none came in time.
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub fn notice(&self, deadline: &Deadline) -> Result<Option<Notice>, Error> {
+        let notice = self.connection.notice(deadline);
+        notice.map_err(|error| self.failed("wait for notifications", error))
+    }
+
+    /// Has the chip reboot its Linux. It does not answer; it must be booted again.
+    ///
+    /// # Errors
+    /// The chip refuses, or it goes on answering.
+    pub fn reboot(self) -> Result<(), Error> {
+        let action = "reboot the chip";
+        let deadline = Deadline::after(REQUEST_TIMEOUT);
+        let ticket = self
+            .connection
+            .start::<Reset>(&Empty {}, Buffers::default(), &deadline);
+        let ticket = ticket.map_err(|error| self.failed(action, error))?;
+        let refused = match ticket.wait(&deadline) {
+            // Silence, or the end of the session, is what is expected.
+            Err(RpcError::TimedOut { .. } | RpcError::Over(_)) => None,
+            Err(error) => Some(error),
+            Ok(reply) => Some(RpcError::Status {
+                method: Reset::METHOD,
+                status: reply.status,
+            }),
+        };
+        match refused {
+            Some(error) => Err(self.failed(action, error)),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the registrations, forgets the device object, closes the connection.
+    ///
+    /// # Errors
+    /// The connection's, or a status; it is closed all the same.
+    pub fn close(self) -> Result<(), Error> {
+        let said = self.say_goodbye();
+        let closed = self.connection.close();
+        said.and(closed)
+            .map_err(|error| self.failed("close the device object", error))
+    }
+
+    fn say_goodbye(&self) -> Result<(), RpcError> {
+        for &notification_id in &self.registered {
+            let body = RemoveNotificationRequest {
+                handle: self.handle,
+                notification_id,
+            };
+            self.connection.call::<RemoveNotification>(&body)?;
+        }
+        self.connection.call::<DestroyDevice>(&self.request())?;
+        Ok(())
+    }
+}
+
+/// How long a look at notifications lasts where somebody else may ask to stop.
+pub const NOTICE_SLICE: Duration = Duration::from_millis(250);
+
+/// Numbers that hold a byte each.
+fn bytes_of(numbers: &[u32]) -> Option<Vec<u8>> {
+    numbers
+        .iter()
+        .map(|&number| u8::try_from(number).ok())
+        .collect()
+}
+
+/// Text where the bytes are some, up to the first zero; hexadecimal otherwise.
+fn readable(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|&byte| byte == 0);
+    let text = &bytes[..end.unwrap_or(bytes.len())];
+    if text
+        .iter()
+        .all(|byte| byte.is_ascii_graphic() || *byte == b' ')
+    {
+        text.iter().map(|&byte| char::from(byte)).collect()
+    } else {
+        hexadecimal(bytes)
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Text of a device, without what would play with a terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .take_while(|&c| c != '\0')
+        .filter(|c| !c.is_control())
+        .collect()
+}
+
+fn to_usize(value: u32) -> usize {
+    usize::try_from(value).unwrap_or(usize::MAX)
+}
