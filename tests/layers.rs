@@ -54,6 +54,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "spec",
             "mem",
+            "hef",
             "transport::local",
             "transport::fd",
             "transport::frame",

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use super::core::Core;
 use super::fault::Fault;
 use super::rom::{Diagnosis, status};
-use super::service::Service;
 use crate::addr::DeviceAddr;
 use crate::spec::access_bar::Doorbell10;
 use crate::spec::board::{Layout, Sku, Stage, StageTransport, TRIGGER};
@@ -82,6 +81,8 @@ pub(super) struct Firmware {
     /// The doorbell was rung again in the meantime.
     pub(super) rung_again: bool,
     pub(super) off_due: Option<Instant>,
+    /// When a server that died listens again.
+    pub(super) listen_due: Option<Instant>,
 }
 
 impl Firmware {
@@ -117,7 +118,7 @@ impl Firmware {
     /// The next moment at which the firmware does something by itself.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let stage = self.started.map(|started| started.due);
-        [stage, self.answer_due, self.off_due]
+        [stage, self.answer_due, self.off_due, self.listen_due]
             .into_iter()
             .flatten()
             .min()
@@ -234,6 +235,12 @@ impl Core {
             self.firmware.answer_due = None;
             self.answer();
         }
+        if let Life::Running(version) = self.firmware.life
+            && self.firmware.listen_due.is_some_and(|due| due <= now)
+        {
+            self.firmware.listen_due = None;
+            self.listen(version);
+        }
         if self.firmware.off_due.is_some_and(|due| due <= now) {
             self.firmware.power_off();
         }
@@ -330,9 +337,7 @@ impl Core {
         self.bridge
             .point(FIRMWARE_WINDOW, DeviceAddr(FIRMWARE_LOADED.into()));
         self.firmware.life = Life::Running(version);
-        if let Some(port) = self.profile.echo {
-            self.sessions.listen(port, Service::Echo);
-        }
+        self.listen(version);
         self.say(&format!("system {version} runs"));
     }
 

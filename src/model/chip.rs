@@ -19,6 +19,7 @@ use super::profile::Profile;
 use super::received::{self, ReceivedFile};
 use super::service::{Service, SessionStream};
 use super::session::{PAIRS, SessionId};
+use super::soc::Server;
 use super::timing::Timing;
 use crate::deadline::Deadline;
 use crate::spec::board::Sku;
@@ -49,6 +50,8 @@ pub(super) struct Shared {
     pub(super) session_wakes: [Condvar; PAIRS],
     /// Threads of services.
     services: Mutex<Vec<JoinHandle<()>>>,
+    /// The RPC server, and which life of the system it belongs to.
+    pub(super) server: Mutex<Option<(u64, Arc<Server>)>>,
     pub(super) timing: Timing,
 }
 
@@ -171,7 +174,7 @@ impl Shared {
             id,
         };
         let thread = std::thread::Builder::new().name("sim-service".to_owned());
-        let started = thread.spawn(move || service.run(&stream));
+        let started = thread.spawn(move || service.run(stream));
         let mut services = self.services.lock().unwrap_or_else(PoisonError::into_inner);
         services.retain(|thread| !thread.is_finished());
         match started {
@@ -220,6 +223,7 @@ impl Chip {
             quiet: Condvar::new(),
             session_wakes: Default::default(),
             services: Mutex::default(),
+            server: Mutex::default(),
             timing,
         });
         let of_worker = shared.clone();

@@ -4,7 +4,7 @@
 //! firmware) is only noted; the worker in [`super::chip`] picks it up.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::boot::Firmware;
@@ -35,6 +35,8 @@ pub(super) struct Core {
     pub(super) board: &'static Board,
     pub(super) timing: Timing,
     pub(super) faults: FaultPlan,
+    /// Of the RPC server.
+    pub(super) rpc_faults: Arc<Mutex<FaultPlan>>,
     pub(super) counters: Counters,
     pub(super) complaints: Complaints,
     pub(super) config: ConfigSpace,
@@ -58,12 +60,14 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(profile: Profile, faults: FaultPlan) -> io::Result<Self> {
+    pub(super) fn new(profile: Profile, mut faults: FaultPlan) -> io::Result<Self> {
+        let rpc_faults = Arc::new(Mutex::new(faults.split_rpc()));
         let config = ConfigSpace::new(&profile);
         let mut core = Self {
             board: profile.board(),
             timing: Timing::new(&profile),
             faults,
+            rpc_faults,
             counters: Counters::default(),
             complaints: Complaints::default(),
             bridge: Bridge::new(config.read(0)),
@@ -127,7 +131,12 @@ impl Core {
 
     pub(super) fn add_fault(&mut self, fault: Fault) {
         self.accesses = 0;
-        self.faults.add(fault);
+        if fault.is_rpc() {
+            let faults = self.rpc_faults.lock();
+            faults.unwrap_or_else(PoisonError::into_inner).add(fault);
+        } else {
+            self.faults.add(fault);
+        }
     }
 
     pub(super) fn config_read(&mut self, offset: u16) -> u32 {

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::profile::parse_sku;
+use super::rpc_fault::{RpcFault, RpcWrong};
 use crate::spec::board::Sku;
 use crate::spec::firmware::Version;
 
@@ -48,6 +49,10 @@ pub enum Fault {
     ConnectStatus(i32),
     /// The chip closes a session as soon as it was accepted.
     DropSession,
+    /// The RPC server sends the notification of this id to who registered for it.
+    Notify(u32),
+    /// A reply of the RPC server goes wrong.
+    Rpc(RpcFault),
 }
 
 const STORM: u32 = 1000;
@@ -70,6 +75,11 @@ impl Fault {
             Self::Sku(_) | Self::Slow(_) => Times::Always,
             _ => Times::Count(1),
         }
+    }
+
+    /// Whether it is for the RPC server.
+    pub(super) fn is_rpc(self) -> bool {
+        matches!(self, Self::Rpc(_) | Self::Notify(_))
     }
 
     fn parse(name: &str, value: Option<&str>) -> Option<Self> {
@@ -95,8 +105,9 @@ impl Fault {
             "spurious-irq" if value.is_none() => Self::SpuriousInterrupt,
             "connect-status" => Self::ConnectStatus(number(value)?),
             "drop-session" if value.is_none() => Self::DropSession,
+            "notify" => Self::Notify(number(value)?),
             "no-response" if value.is_none() => Self::NoResponse,
-            _ => return None,
+            _ => Self::Rpc(RpcFault::parse(name, value)?),
         };
         Some(fault)
     }
@@ -120,6 +131,8 @@ impl fmt::Display for Fault {
             Self::NoResponse => f.write_str("no-response"),
             Self::Sku(sku) => write!(f, "sku={sku}"),
             Self::ConnectStatus(status) => write!(f, "connect-status={status}"),
+            Self::Notify(id) => write!(f, "notify={id}"),
+            Self::Rpc(fault) => write!(f, "{fault}"),
             Self::DropSession => f.write_str("drop-session"),
             Self::Slow(time) => write!(f, "slow={}", time.as_millis()),
         }
@@ -136,7 +149,9 @@ struct Planned {
 /// The faults that a chip has still to show. The default is none.
 ///
 /// As text a plan is a list of faults with `,` or `;` between them, each `NAME[=VALUE][:TIMES]`. TIMES is
-/// `once`, `always` or a number; without it `sku` and `slow` hold always, all others fire once.
+/// `once`, `always` or a number; without it `sku` and `slow` hold always, all others fire once. Faults of the RPC
+/// server (`rpc-…`) can end in `@METHOD`, the number of a method on the wire, and `+SKIP`, so many replies that go
+/// well before: `rpc-status=82@18+5` is for the sixth reply to method 18.
 ///
 /// | text | what happens |
 /// |---|---|
@@ -155,6 +170,16 @@ struct Planned {
 /// | `no-response` | a mailbox request is never answered |
 /// | `connect-status=N` | CONNECT is answered with status N, a negated Linux error number |
 /// | `drop-session` | the chip closes a session as soon as the host has started its channels |
+/// | `notify=ID` | the RPC server sends notification 1, 3, 13 or 14 to a client that registered for it |
+/// | `rpc-slow=MS` | a reply comes later |
+/// | `rpc-drop`, `rpc-twice`, `rpc-wrong-id` | a reply never comes, comes twice, has another message id |
+/// | `rpc-status=N` | a reply is an error with status N |
+/// | `rpc-bad-magic`, `rpc-bad-size` | a reply has a wrong magic, or claims 2049 bytes |
+/// | `rpc-close`, `rpc-close-early` | the session is closed instead of a reply, or between its message and its buffers |
+/// | `rpc-short-output` | the last buffer of a reply is a byte short |
+/// | `rpc-close-in-input` | the session is closed while a buffer of a request arrives |
+/// | `rpc-storm=N` | N notifications come in front of a reply |
+/// | `rpc-die=MS` | the server dies instead of replying, and listens again after so long |
 /// | `sku=N` | the board says that it is SKU N (`default` or 0..63) |
 /// | `slow=MS` | a boot stage or mailbox answer takes so many milliseconds longer |
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -188,6 +213,33 @@ impl FaultPlan {
         picked
     }
 
+    /// The faults of the RPC server, which has its own plan.
+    pub(super) fn split_rpc(&mut self) -> Self {
+        let (rpc, others) = self.0.drain(..).partition(|planned| planned.fault.is_rpc());
+        self.0 = others;
+        Self(rpc)
+    }
+
+    /// What goes wrong with a reply to the method with this number; counted as fired. `wanted` picks kinds.
+    pub(super) fn fire_rpc(
+        &mut self,
+        method: u32,
+        wanted: impl Fn(RpcWrong) -> bool,
+    ) -> Option<RpcWrong> {
+        let due = |planned: &mut Planned| match &mut planned.fault {
+            Fault::Rpc(fault)
+                if fault.method.is_none_or(|number| number == method) && wanted(fault.what) =>
+            {
+                let due = fault.skip == 0;
+                fault.skip = fault.skip.saturating_sub(1);
+                due.then_some(*fault)
+            }
+            _ => None,
+        };
+        let fault = self.0.iter_mut().find_map(due)?;
+        self.fires(Fault::Rpc(fault)).then_some(fault.what)
+    }
+
     /// Whether exactly this fault is due; counted as fired.
     pub(super) fn fires(&mut self, fault: Fault) -> bool {
         self.fire(|planned| (*planned == fault).then_some(()))
@@ -211,7 +263,9 @@ impl FaultPlan {
     "not a fault: {0:?} (expected NAME[=VALUE][:once|:always|:COUNT] with NAME one of stall-stage, \
      fail-stage, reset-at-stage, fail-after, lose-irq, spurious-irq, irq-storm, all-ones-after, \
      descriptor-error, stuck-channel, stray-dma, wrong-version, no-response, connect-status, \
-     drop-session, sku, slow)"
+     drop-session, notify, rpc-slow, rpc-drop, rpc-twice, rpc-wrong-id, rpc-status, rpc-bad-magic, \
+     rpc-bad-size, rpc-close, rpc-close-early, rpc-short-output, rpc-close-in-input, rpc-storm, \
+     rpc-die, sku, slow)"
 )]
 pub struct FaultError(pub String);
 
@@ -285,7 +339,10 @@ mod tests {
             "fail-after=1000,lose-irq,spurious-irq,irq-storm=50",
             "all-ones-after=100,descriptor-error=7,stuck-channel=1,stray-dma=36864",
             "wrong-version=9.9.9,no-response:always,sku=5,sku=default:once,slow=250",
-            "connect-status=-11:3,drop-session",
+            "connect-status=-11:3,drop-session,notify=14",
+            "rpc-slow=11000,rpc-drop@18,rpc-twice@4+2:always,rpc-wrong-id+7,rpc-status=82@18+5:2",
+            "rpc-bad-magic,rpc-bad-size,rpc-close,rpc-close-early@18,rpc-short-output",
+            "rpc-close-in-input@2,rpc-storm=50@24,rpc-die=200+1",
         ] {
             assert_eq!(text.parse::<FaultPlan>().unwrap().to_string(), text);
         }
@@ -303,6 +360,10 @@ mod tests {
             "lose-irq:",
             "lose-irq,",
             "explode",
+            "rpc-drop=1",
+            "rpc-status",
+            "rpc-status=1@",
+            "rpc-status=1+x",
         ] {
             assert!(text.parse::<FaultPlan>().is_err(), "{text:?}");
         }

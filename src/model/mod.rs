@@ -15,6 +15,7 @@
 //! | memory map, what the host wrote there | `memory`, `received` |
 //! | boot stages; control mailbox | `boot`, `rom`; `mailbox` |
 //! | sessions; moving their data; what is behind the ports | `session`; `stream`; `service` |
+//! | the RPC server | [`soc`] |
 //! | what it is made from, what it does wrong | `profile`, `timing`, `fault` |
 //! | firmware sets for tests | [`mkfw`] |
 
@@ -35,10 +36,12 @@ pub mod mkfw;
 mod profile;
 mod received;
 mod rom;
+mod rpc_fault;
 pub mod server;
 mod service;
 mod session;
 mod side;
+pub mod soc;
 mod stream;
 mod timing;
 
@@ -51,3 +54,4 @@ pub use counters::Counters;
 pub use fault::{Fault, FaultError, FaultPlan, Times};
 pub use profile::{Profile, ProfileError};
 pub use received::ReceivedFile;
+pub use rpc_fault::{RpcFault, RpcWrong};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use crate::spec::board::{Board, Chip, HAILO10H, Layout, Sku};
 use crate::spec::firmware::Version;
@@ -22,6 +23,10 @@ use crate::spec::firmware::Version;
 /// | `layout` | what the boot ROM expects: `4.x`, `5.0`, `5.1` |
 /// | `timing` | `on` or `off` |
 /// | `chip` | `hailo10h` or `hailo12l` |
+/// | `temperature` | of the idle chip, 0..120 degrees Celsius (45) |
+/// | `power` | `on` or `off`: whether the board has a power sensor |
+/// | `loopback` | `on` or `off`: whether outputs of inferences are inputs where their sizes agree |
+/// | `reply-delay` | milliseconds by which the RPC server holds ordinary replies back |
 /// | `echo` | a port, 1..65535, on which the system echoes test traffic |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
@@ -44,6 +49,15 @@ pub struct Profile {
     pub layout: Option<Layout>,
     /// Whether link and firmware take the time they take on a board.
     pub timing: bool,
+    /// Temperature of the idle chip in degrees Celsius, 0..=120.
+    pub temperature: u32,
+    /// Whether the board has a power sensor.
+    pub power_sensor: bool,
+    /// Whether outputs of inferences are inputs where their sizes agree; see [`output`](super::soc::output).
+    pub loopback: bool,
+    /// By how much the RPC server holds ordinary replies back: the vendor's client misses one that comes before it
+    /// waits for it.
+    pub reply_delay: Duration,
     /// A port on which the system of the chip echoes what a host sends, for tests of sessions.
     ///
     /// Traffic there: a transfer of 8 bytes, two little-endian `u32`: how many bytes the host will send (0: none) and
@@ -60,6 +74,9 @@ const PRESETS: [(&str, Chip, u32, u32, bool); 5] = [
     ("m2-gen3-x4", Chip::Hailo10h, 3, 4, true),
     ("hailo12l", Chip::Hailo12l, 3, 4, false),
 ];
+
+/// Temperature of an idle chip. Source: any plausible one will do.
+const USUAL_TEMPERATURE: u32 = 45;
 
 /// Max read request in use on a Pi 5. Source: platform notes of Hailo-10H boards on a Pi 5.
 const USUAL_READ_REQUEST: u32 = 512;
@@ -90,6 +107,10 @@ impl Profile {
             version: None,
             layout: None,
             timing,
+            temperature: USUAL_TEMPERATURE,
+            power_sensor: false,
+            loopback: false,
+            reply_delay: Duration::ZERO,
             echo: None,
         })
     }
@@ -125,6 +146,12 @@ impl Profile {
             "layout" => self.layout = Some(parse_layout(value)?),
             "timing" => self.timing = parse_switch(value)?,
             "chip" => self.chip = parse_chip(value)?,
+            "temperature" => {
+                self.temperature = value.parse().ok().filter(|degrees| *degrees <= 120)?;
+            }
+            "power" => self.power_sensor = parse_switch(value)?,
+            "loopback" => self.loopback = parse_switch(value)?,
+            "reply-delay" => self.reply_delay = Duration::from_millis(value.parse().ok()?),
             "echo" => self.echo = Some(value.parse().ok().filter(|port| *port > 0)?),
             _ => return None,
         }
@@ -174,7 +201,7 @@ pub enum ProfileError {
     #[error(
         "{0:?} is not understood (keys: speed=1..4, width=1|2|4, sku=default|0..63, mrrs=128..4096, \
          loaded=VERSION, version=VERSION, layout=4.x|5.0|5.1, timing=on|off, chip=hailo10h|hailo12l, \
-         echo=1..65535)"
+         temperature=0..120, power=on|off, loopback=on|off, reply-delay=MS, echo=1..65535)"
     )]
     Key(String),
     /// The chip never had releases of that layout.
@@ -240,6 +267,18 @@ impl fmt::Display for Profile {
         if self.timing != preset.timing {
             write!(f, ",timing={}", if self.timing { "on" } else { "off" })?;
         }
+        if self.temperature != preset.temperature {
+            write!(f, ",temperature={}", self.temperature)?;
+        }
+        if self.power_sensor {
+            f.write_str(",power=on")?;
+        }
+        if self.loopback {
+            f.write_str(",loopback=on")?;
+        }
+        if !self.reply_delay.is_zero() {
+            write!(f, ",reply-delay={}", self.reply_delay.as_millis())?;
+        }
         if let Some(port) = self.echo {
             write!(f, ",echo={port}")?;
         }
@@ -260,6 +299,7 @@ mod tests {
             "m2-gen3-x4,width=2,sku=6,mrrs=128",
             "hailo12l,loaded=5.2.0,version=5.3.0,layout=5.1",
             "default,chip=hailo12l,speed=1,timing=on,echo=7",
+            "default,temperature=99,power=on,loopback=on,reply-delay=30",
         ] {
             assert_eq!(text.parse::<Profile>().unwrap().to_string(), text);
         }

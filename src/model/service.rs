@@ -2,11 +2,14 @@
 //!
 //! A service sees a [`Stream`]; whether a vDMA session or a socket is below, it never learns.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use super::boot::ChipState;
 use super::chip::Shared;
+use super::core::Core;
 use super::session::{Gone, SessionId, TO_CHIP, TO_HOST};
+use super::soc::{Server, Settings, System};
 
 /// Most transfers that wait for the host to take them; a sender waits for room.
 const MOST_PENDING: usize = 128;
@@ -36,6 +39,9 @@ pub(super) trait Stream: Send + Sync {
     /// Sends transfers, with nothing between them; empty ones are left out. `limit` is for finding room.
     fn send(&self, parts: Vec<Vec<u8>>, limit: Duration) -> Result<(), Ended>;
 
+    /// Waits until all that was sent is with the client.
+    fn flush(&self, limit: Duration) -> Result<(), Ended>;
+
     /// Closes the stream, be somebody waiting on it or not.
     fn close(&self);
 }
@@ -45,15 +51,74 @@ pub(super) trait Stream: Send + Sync {
 pub(super) enum Service {
     /// Test traffic: see [`echo`].
     Echo,
+    /// The RPC server.
+    Rpc,
 }
 
 impl Service {
     /// Serves one client until it or the chip closes.
-    pub(super) fn run(self, stream: &dyn Stream) {
+    pub(super) fn run(self, stream: SessionStream) {
         match self {
-            Self::Echo => echo(stream),
+            Self::Echo => {
+                echo(&stream);
+                stream.close();
+            }
+            Self::Rpc => match stream.shared.server() {
+                Some(server) => server.serve(Arc::new(stream)),
+                None => stream.close(),
+            },
         }
-        stream.close();
+    }
+}
+
+/// What the RPC server sees of the chip.
+struct RestOfChip(Weak<Shared>);
+
+impl RestOfChip {
+    fn change<T: Default>(&self, change: impl FnOnce(&mut Core) -> T) -> T {
+        let shared = self.0.upgrade();
+        shared.map_or_else(T::default, |shared| shared.change(change))
+    }
+}
+
+impl System for RestOfChip {
+    fn complain(&self, text: String) {
+        self.change(|core| core.complaints.add(text));
+    }
+
+    fn reboot(&self) {
+        self.change(Core::reset_chip);
+    }
+
+    fn die(&self, pause: Duration) {
+        self.change(|core| core.kill_server(Instant::now() + pause));
+    }
+
+    fn control_log(&self) -> Vec<u8> {
+        self.change(|core| core.firmware.log.clone().into_bytes())
+    }
+}
+
+impl Shared {
+    /// The RPC server of the system that runs now.
+    fn server(self: &Arc<Self>) -> Option<Arc<Server>> {
+        let (life, settings, faults) = self.change(|core| {
+            let ChipState::Running(version) = core.firmware.state() else {
+                return None;
+            };
+            let settings = Settings::new(&core.profile, version)?;
+            Some((core.sessions.life, settings, core.rpc_faults.clone()))
+        })?;
+        let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, server)) = server.as_ref()
+            && *of == life
+        {
+            return Some(server.clone());
+        }
+        let system = Box::new(RestOfChip(Arc::downgrade(self)));
+        let fresh = Server::new(settings, system, faults);
+        *server = Some((life, fresh.clone()));
+        Some(fresh)
     }
 }
 
@@ -95,6 +160,17 @@ impl Stream for SessionStream {
         })
     }
 
+    fn flush(&self, limit: Duration) -> Result<(), Ended> {
+        let deadline = Some(Instant::now() + limit);
+        self.shared.wait_session(self.id.pair, deadline, |core| {
+            match core.pending(self.id, TO_HOST) {
+                Err(gone) => Some(Err(gone)),
+                Ok((0, _)) => Some(Ok(())),
+                Ok(_) => None,
+            }
+        })
+    }
+
     fn close(&self) {
         self.shared.change(|core| core.drop_session(self.id));
     }
@@ -106,7 +182,7 @@ impl Shared {
         &self,
         pair: usize,
         deadline: Option<Instant>,
-        mut attempt: impl FnMut(&mut super::core::Core) -> Option<Result<T, Gone>>,
+        mut attempt: impl FnMut(&mut Core) -> Option<Result<T, Gone>>,
     ) -> Result<T, Ended> {
         let mut state = self.lock();
         loop {

@@ -9,12 +9,15 @@
 //! unconfirmed.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
 
 use super::core::Core;
 use super::fault::Fault;
 use super::service::Service;
+use super::soc::Settings;
 use crate::spec::control::{Response, code, errno, software};
-use crate::spec::session::{DESCRIPTORS, MAX_SESSIONS, PAGE};
+use crate::spec::firmware::Version;
+use crate::spec::session::{DESCRIPTORS, MAX_SESSIONS, PAGE, port};
 use crate::spec::vdma_bar::FIRST_FROM_DEVICE;
 
 /// Sessions at a time: one channel of each direction for each.
@@ -99,6 +102,8 @@ pub(super) struct Sessions {
     pairs: Vec<Option<Session>>,
     next: u64,
     listening: BTreeMap<u16, Service>,
+    /// Counts the lives of the server: objects of one mean nothing to the next.
+    pub(super) life: u64,
     /// Connected, not yet given to a thread.
     pub(super) accepted: Vec<(SessionId, Service)>,
     /// Pairs whose threads have news: bit n for pair n.
@@ -111,6 +116,7 @@ impl Sessions {
             pairs: (0..PAIRS).map(|_| None).collect(),
             next: 0,
             listening: BTreeMap::new(),
+            life: 0,
             accepted: Vec::new(),
             woken: 0,
         }
@@ -122,13 +128,14 @@ impl Sessions {
 
     /// Nobody listens any more, and every session is gone without a word.
     pub(super) fn clear(&mut self) {
-        self.listening.clear();
+        self.stop_listening();
         self.pairs.fill_with(|| None);
         self.woken = u32::MAX;
     }
 
     pub(super) fn stop_listening(&mut self) {
         self.listening.clear();
+        self.life += 1;
     }
 
     /// The sessions that are open.
@@ -301,6 +308,24 @@ impl Core {
     pub(super) fn drop_all_sessions(&mut self) {
         for id in self.sessions.open() {
             self.drop_session(id);
+        }
+    }
+
+    /// The server dies, and listens again at `again`.
+    pub(super) fn kill_server(&mut self, again: Instant) {
+        self.sessions.stop_listening();
+        self.drop_all_sessions();
+        self.firmware.listen_due = Some(again);
+        self.work = true;
+    }
+
+    /// The services of the system listen.
+    pub(super) fn listen(&mut self, version: Version) {
+        if Settings::new(&self.profile, version).is_some() {
+            self.sessions.listen(port::RPC, Service::Rpc);
+        }
+        if let Some(port) = self.profile.echo {
+            self.sessions.listen(port, Service::Echo);
         }
     }
 

@@ -33,7 +33,7 @@ impl Bench {
 fn the_four_requests_are_answered_as_in_the_worked_bytes() {
     let mut bench = Bench::new("default,loaded=5.2.0", "none");
     assert_eq!(bench.query(), driver_info([5, 2, 0]));
-    let refused = bench.exchange(0x100, 12133);
+    let refused = bench.exchange(0x100, 12134);
     assert_eq!(refused[..8], [0, 1, 0, 0, 0x91, 0xff, 0xff, 0xff]);
     let closed = bench.exchange(0x101, 0);
     assert_eq!(closed[..9], [1, 1, 0, 0, 0, 0, 0, 0, 0]);

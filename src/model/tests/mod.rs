@@ -8,5 +8,6 @@ mod files;
 mod host;
 mod mailbox;
 mod random;
+mod rpc;
 mod session;
 mod vdma;

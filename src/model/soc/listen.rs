@@ -1,0 +1,270 @@
+//! The server behind TCP ports, for other clients of its protocol.
+//!
+//! The same messages and buffers as over PCIe, one after the other in the stream; connecting and closing take the
+//! place of CONNECT and CLOSE, and there is no card to boot or to switch off.
+
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::{Server, Settings, System, lock};
+use crate::model::fault::FaultPlan;
+use crate::model::profile::Profile;
+use crate::model::service::{Ended, Stream};
+use crate::spec::firmware::Version;
+use crate::spec::session::port;
+
+/// Release of a profile that names none.
+const USUAL: Version = Version::new(5, 2, 0);
+
+/// Clients at a time: as many as have sessions over PCIe.
+const MOST_CLIENTS: usize = crate::spec::session::MAX_SESSIONS;
+
+/// A client over a socket.
+struct SocketStream {
+    socket: TcpStream,
+    /// A message and its buffers stay together.
+    sending: Mutex<()>,
+}
+
+fn ended(error: &io::Error) -> Ended {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Ended::TimedOut,
+        _ => Ended::Closed,
+    }
+}
+
+impl Stream for SocketStream {
+    fn receive(&self, mut buffer: Vec<u8>, limit: Option<Duration>) -> Result<Vec<u8>, Ended> {
+        let received = self
+            .socket
+            .set_read_timeout(limit)
+            .and_then(|()| (&self.socket).read_exact(&mut buffer));
+        received.map(|()| buffer).map_err(|error| ended(&error))
+    }
+
+    fn send(&self, parts: Vec<Vec<u8>>, limit: Duration) -> Result<(), Ended> {
+        let _sending = lock(&self.sending);
+        let set = self.socket.set_write_timeout(Some(limit));
+        set.map_err(|error| ended(&error))?;
+        for part in parts {
+            let sent = (&self.socket).write_all(&part);
+            sent.map_err(|error| ended(&error))?;
+        }
+        Ok(())
+    }
+
+    fn flush(&self, _limit: Duration) -> Result<(), Ended> {
+        Ok(()) // The kernel delivers what was written.
+    }
+
+    fn close(&self) {
+        if let Err(error) = self.socket.shutdown(Shutdown::Both) {
+            log::debug!("sim: closing a client: {error}");
+        }
+    }
+}
+
+/// What is left of the chip: clients to drop, complaints.
+#[derive(Default)]
+struct Rest {
+    clients: Vec<TcpStream>,
+    complaints: Vec<String>,
+    /// The server is to be made anew, after this time.
+    again: Option<Duration>,
+}
+
+/// The chip around a server that has none.
+#[derive(Clone, Default)]
+struct NoChip(Arc<Mutex<Rest>>);
+
+impl NoChip {
+    fn drop_clients(&self, again: Option<Duration>) {
+        let mut rest = lock(&self.0);
+        for client in rest.clients.drain(..) {
+            if let Err(error) = client.shutdown(Shutdown::Both) {
+                log::debug!("sim: closing a client: {error}");
+            }
+        }
+        rest.again = again;
+    }
+}
+
+impl System for NoChip {
+    fn complain(&self, text: String) {
+        log::warn!("sim: the host erred: {text}");
+        let mut rest = lock(&self.0);
+        if !rest.complaints.contains(&text) {
+            rest.complaints.push(text);
+        }
+    }
+
+    fn reboot(&self) {
+        self.drop_clients(Some(Duration::ZERO));
+    }
+
+    fn die(&self, pause: Duration) {
+        self.drop_clients(Some(pause));
+    }
+
+    fn control_log(&self) -> Vec<u8> {
+        b"scu: none, the server stands alone\n".to_vec()
+    }
+}
+
+/// The server behind TCP ports.
+///
+/// `Send`. Dropping it closes the ports; [`Self::serve`] closes the clients and joins their threads.
+pub struct RpcServer {
+    listeners: Vec<TcpListener>,
+    settings: Settings,
+    faults: Arc<Mutex<FaultPlan>>,
+    chip: NoChip,
+}
+
+impl std::fmt::Debug for RpcServer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RpcServer")
+            .field("addresses", &self.addresses())
+            .finish_non_exhaustive()
+    }
+}
+
+impl RpcServer {
+    /// Listens at `address`, on every port that the server of the profile's release has. `faults` may hold those of
+    /// the RPC server; others have no effect.
+    ///
+    /// # Errors
+    /// A port can't be had; or the profile's release is older than 5.0, whose protocol is unknown.
+    pub fn bind(address: IpAddr, profile: &Profile, faults: FaultPlan) -> io::Result<Self> {
+        Self::bind_to(&[SocketAddr::new(address, port::RPC)], profile, faults)
+    }
+
+    /// The same with addresses and ports of the caller's, where 0 is any free port.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub fn bind_to(
+        addresses: &[SocketAddr],
+        profile: &Profile,
+        mut faults: FaultPlan,
+    ) -> io::Result<Self> {
+        let version = profile.version.or(profile.loaded).unwrap_or(USUAL);
+        let settings = Settings::new(profile, version).ok_or_else(|| {
+            let text = format!("the protocol of release {version} is unknown");
+            io::Error::new(io::ErrorKind::Unsupported, text)
+        })?;
+        let bind = |address: &SocketAddr| {
+            let listener = TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        };
+        let listeners = addresses.iter().map(bind).collect::<io::Result<_>>()?;
+        Ok(Self {
+            listeners,
+            settings,
+            faults: Arc::new(Mutex::new(faults.split_rpc())),
+            chip: NoChip::default(),
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let addresses = self.listeners.iter().map(TcpListener::local_addr);
+        addresses.filter_map(Result::ok).collect()
+    }
+
+    /// What clients did wrong, in plain words, without repetitions.
+    #[must_use]
+    pub fn complaints(&self) -> Vec<String> {
+        lock(&self.chip.0).complaints.clone()
+    }
+
+    /// Serves until `stop` is readable.
+    ///
+    /// # Errors
+    /// The ports can't be waited for any more.
+    pub fn serve(&self, stop: BorrowedFd<'_>) -> io::Result<()> {
+        let mut threads: Vec<JoinHandle<()>> = Vec::new();
+        let mut server = self.start();
+        let served = loop {
+            let mut waits = vec![PollFd::new(stop, PollFlags::POLLIN)];
+            let sockets = self.listeners.iter();
+            waits.extend(sockets.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
+            match poll(&mut waits, PollTimeout::NONE) {
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(errno) => break Err(errno.into()),
+            }
+            let ready = |wait: &PollFd<'_>| wait.any().unwrap_or(false);
+            if waits.first().is_some_and(ready) {
+                break Ok(());
+            }
+            if let Some(pause) = lock(&self.chip.0).again.take() {
+                std::thread::sleep(pause);
+                server = self.start();
+            }
+            threads.retain(|thread| !thread.is_finished());
+            for listener in &self.listeners {
+                match listener.accept() {
+                    Ok((socket, _)) if threads.len() < MOST_CLIENTS => {
+                        threads.extend(self.start_client(&server, socket));
+                    }
+                    Ok(_) => log::warn!("sim: {MOST_CLIENTS} clients are enough"),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) => log::warn!("sim: a client got lost: {error}"),
+                }
+            }
+        };
+        self.chip.drop_clients(None);
+        for thread in threads {
+            if thread.join().is_err() {
+                log::error!("sim: the service of a client panicked");
+            }
+        }
+        served
+    }
+
+    fn start(&self) -> Arc<Server> {
+        let chip = Box::new(self.chip.clone());
+        Server::new(self.settings.clone(), chip, self.faults.clone())
+    }
+
+    /// The thread of a client, where there is one to be had.
+    fn start_client(&self, server: &Arc<Server>, socket: TcpStream) -> Option<JoinHandle<()>> {
+        let prepared = socket
+            .set_nonblocking(false)
+            .and_then(|()| socket.set_nodelay(true))
+            .and_then(|()| socket.try_clone());
+        let handle = match prepared {
+            Ok(handle) => handle,
+            Err(error) => {
+                log::warn!("sim: a client got lost: {error}");
+                return None;
+            }
+        };
+        {
+            let mut rest = lock(&self.chip.0);
+            rest.clients.retain(|client| client.peer_addr().is_ok());
+            rest.clients.push(handle);
+        }
+        let server = server.clone();
+        let stream = Arc::new(SocketStream {
+            socket,
+            sending: Mutex::new(()),
+        });
+        let thread = std::thread::Builder::new().name("sim-service".to_owned());
+        match thread.spawn(move || server.serve(stream)) {
+            Ok(thread) => Some(thread),
+            Err(error) => {
+                log::error!("sim: no thread for a client: {error}");
+                None
+            }
+        }
+    }
+}
