@@ -2,6 +2,7 @@
 
 mod open;
 mod pci;
+mod port;
 mod report;
 mod target;
 

@@ -119,8 +119,7 @@ fn wake(transport: &dyn Transport) -> Result<()> {
     Ok(())
 }
 
-/// ASPM L0s must be off at the device: a hardware erratum. The port above it is the back end's
-/// business, which has it in reach or not.
+/// ASPM L0s must be off at the device: a hardware erratum. For the port above it see `port`.
 ///
 /// Source: vendor hailort-drivers v5.3.0, `linux/pcie/src/pcie.c`.
 fn clear_l0s(transport: &dyn Transport, base: u16) -> Result<()> {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::OpenOptions;
+use super::{OpenOptions, port};
 use crate::addr::Bdf;
 use crate::error::{Error, ErrorKind};
 use crate::pci::access::is_vfio;
-use crate::pci::{Access, AccessPath, FunctionInfo, Obstacle, list};
+use crate::pci::{Access, AccessPath, FunctionInfo, Obstacle, Root, list};
 use crate::transport::reason::{ObstacleError, Reason, Rejection, Unconfined};
 use crate::transport::sysfs::SysfsTransport;
 use crate::transport::vfio::VfioTransport;
@@ -72,7 +72,7 @@ fn open_function(
     if by_vfio {
         // What VFIO has is tried, whatever it looks like from outside: that tells more.
         match VfioTransport::open(root, address, options.unconfined) {
-            Ok(transport) => return Ok(opened(transport)),
+            Ok(transport) => return Ok(opened(transport, function, root)),
             Err(error) => rejections = error.rejections,
         }
     } else if options.unconfined == Unconfined::Refuse {
@@ -90,7 +90,7 @@ fn open_function(
                 for rejection in &rejections {
                     log::info!("{name}: not by {rejection}");
                 }
-                return Ok(opened(transport));
+                return Ok(opened(transport, function, root));
             }
             Err(reason) => rejections.push(Rejection {
                 path: AccessPath::Sysfs,
@@ -101,14 +101,19 @@ fn open_function(
     Err(closed(name, &rejections))
 }
 
-/// Says what is given up where no IOMMU confines the device.
-fn opened(transport: impl Transport + 'static) -> Arc<dyn Transport> {
+/// Says what is given up where no IOMMU confines the device, and prepares the port above it.
+fn opened(
+    transport: impl Transport + 'static,
+    function: &FunctionInfo,
+    root: &Root,
+) -> Arc<dyn Transport> {
     if !transport.capabilities().confined {
         log::warn!(
             "{}: no IOMMU confines this card: it, its firmware and this program can reach all memory",
             transport.name()
         );
     }
+    port::clear_l0s(root, function.address).tell(transport.name());
     Arc::new(transport)
 }
 

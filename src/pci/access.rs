@@ -15,6 +15,10 @@ use super::sysfs::{self, Root};
 use crate::addr::Bdf;
 use crate::spec::board::Chip;
 
+/// What opens a card without an IOMMU, and at what price.
+const CONSENT: &str =
+    "as root, and if the card may reach all memory of this computer, add --allow-no-iommu";
+
 /// Class of PCI bridges, upper 16 bits of the class code.
 const CLASS_BRIDGE: u32 = 0x0604;
 
@@ -220,11 +224,11 @@ impl Obstacle {
                 )
             }
             Self::Unbound { address } => format!("sudo hailoctl bind -d {address}"),
-            Self::NoVfio { .. } => "use a kernel with CONFIG_VFIO_PCI".to_owned(),
+            Self::NoVfio { .. } => format!("use a kernel with CONFIG_VFIO_PCI; or {CONSENT}"),
             Self::VfioNotLoaded => "sudo modprobe vfio-pci disable_idle_d3=1".to_owned(),
-            Self::NoIommu => "switch the IOMMU on (firmware setup; on Intel also intel_iommu=on); \
-                 this release opens no card without one"
-                .to_owned(),
+            Self::NoIommu => format!(
+                "switch the IOMMU on (firmware setup; on Intel also intel_iommu=on); or {CONSENT}"
+            ),
             Self::GroupNotViable { .. } => {
                 "sudo hailoctl bind --group takes these as well, and their drivers lose them; another slot may do without".to_owned()
             }

@@ -41,7 +41,7 @@ pub(super) fn clean_and_invalidate(bytes: Range<usize>) {
 }
 
 /// The first address of every line that has one of these bytes.
-#[cfg_attr(not(target_arch = "aarch64"), cfg_attr(not(test), expect(dead_code)))]
+#[cfg(any(test, target_arch = "aarch64"))]
 fn lines(bytes: Range<usize>, line: usize) -> impl Iterator<Item = usize> {
     let first = bytes.start & !(line - 1);
     (first..bytes.end).step_by(line)

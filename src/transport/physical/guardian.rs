@@ -138,8 +138,9 @@ impl Drop for Guardian {
 
 /// A descriptor that becomes readable when this process has ended; none before Linux 5.3.
 fn this_process() -> Option<OwnedFd> {
+    let process = std::process::id();
     // SAFETY: it takes numbers only.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::getpid(), 0) };
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) };
     let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
     // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
     Some(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -210,12 +211,9 @@ fn take(held: &[RawFd; HELD]) -> bool {
     }
     for (place, fd) in (0..above).zip(aside) {
         // SAFETY: numbers only; nothing in this process relies on what had the place before.
-        let taken = if fd >= 0 {
-            unsafe { libc::dup2(fd, place) }
-        } else {
-            unsafe { libc::close(place) }
-        };
-        if fd >= 0 && taken < 0 {
+        unsafe { libc::close(place) };
+        // SAFETY: as above.
+        if fd >= 0 && unsafe { libc::dup2(fd, place) } < 0 {
             return false;
         }
     }
