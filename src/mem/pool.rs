@@ -27,6 +27,10 @@ use super::{Backing, HostMemory, Mapping, page_size};
 /// arm64 with 4 KiB pages. Where it is another size nothing is lost but the chance.
 const HUGE: usize = 2 << 20;
 
+/// Linux's `MADV_COLLAPSE`, which the C library's interface for musl leaves out.
+/// Source: Linux, include/uapi/asm-generic/mman-common.h.
+const MADV_COLLAPSE: libc::c_int = 25;
+
 /// Pages of memory to pick from. All of them are present.
 #[derive(Debug)]
 pub struct PagePool {
@@ -93,7 +97,7 @@ impl PagePool {
         mapping.place(&fd, 0, 0, len)?;
         let start: *mut libc::c_void = mapping.address.as_ptr().cast();
         // SAFETY: the range is the mapping; the call changes which pages lie there, not what they hold.
-        if unsafe { libc::madvise(start, len, libc::MADV_COLLAPSE) } != 0 {
+        if unsafe { libc::madvise(start, len, MADV_COLLAPSE) } != 0 {
             // Since Linux 6.1, where huge pages are built in. Small pages do, too.
             log::debug!("no huge pages: {}", io::Error::last_os_error());
         }
