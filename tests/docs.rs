@@ -14,7 +14,7 @@ fn root() -> &'static Path {
 
 fn pages() -> Vec<PathBuf> {
     let mut pages = vec![root().join("README.md"), root().join("CHANGELOG.md")];
-    for folder in ["docs", "docs/hardware", "firmware"] {
+    for folder in ["docs", "docs/guide", "docs/hardware", "firmware", "udev"] {
         let entries = fs::read_dir(root().join(folder)).unwrap();
         pages.extend(
             entries
@@ -38,14 +38,43 @@ fn links_between_pages_lead_somewhere() {
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
         for link in text.split("](").skip(1) {
-            let target = link.split([')', '#']).next().unwrap();
-            if target.is_empty() || target.contains("://") {
+            let link = link.split(')').next().unwrap();
+            let (target, place) = link.split_once('#').unwrap_or((link, ""));
+            if target.contains("://") {
                 continue;
             }
-            let path = page.parent().unwrap().join(target);
+            let path = match target {
+                "" => page.clone(),
+                target => page.parent().unwrap().join(target),
+            };
             assert!(path.exists(), "{}: {target}", page.display());
+            if !place.is_empty() {
+                let text = fs::read_to_string(&path).unwrap();
+                assert!(
+                    places(&text).contains(&place.to_owned()),
+                    "{}: {link}",
+                    page.display()
+                );
+            }
         }
     }
+}
+
+/// What can be linked to in a page: headings, as GitHub makes names of them, and named places.
+fn places(page: &str) -> Vec<String> {
+    let heading = |line: &str| {
+        let title = line.strip_prefix('#')?.trim_start_matches('#').trim();
+        let kept = |c: char| match c {
+            ' ' => Some('-'),
+            c if c.is_alphanumeric() || c == '-' || c == '_' => Some(c),
+            _ => None,
+        };
+        Some(title.to_lowercase().chars().filter_map(kept).collect())
+    };
+    let named = |line: &str| Some(line.strip_prefix("<a id=\"")?.split_once('"')?.0.to_owned());
+    page.lines()
+        .filter_map(|line| heading(line).or_else(|| named(line)))
+        .collect()
 }
 
 /// Words in backticks that look like files of the repository.

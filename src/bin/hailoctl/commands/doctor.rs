@@ -342,7 +342,8 @@ const PAGE_HEAD: &str = "\
 
 `hailoctl doctor` looks for these conditions. This page is made from its table by
 `hailoctl doctor --page`; a test compares the two. In the advice, `{device}` stands for the card's
-address (`hailoctl scan` shows it) and `{kernel}` for what `uname -r` prints.
+address (`hailoctl scan` shows it) and `{kernel}` for what `uname -r` prints. Steps that are for one kind
+of machine only are shown there only. How to set a machine up is in the [guides](guide/README.md).
 
 An *error* means that it does not work, a *warning* that it does not work well or not for long, *info*
 is good to know. `doctor` ends with 0 when all is well, 10 with warnings, 11 with errors.
@@ -368,9 +369,14 @@ fn page() -> String {
     for (family, name) in families {
         text += &format!("\n## {name}\n");
         for one in doctor::conditions().filter(|one| one.id.starts_with(family)) {
+            // A target for links that stays when the title changes.
             text += &format!(
-                "\n### {} {}\n\n*{}.* {}\n\n",
-                one.id, one.title, one.severity, one.meaning
+                "\n<a id=\"{}\"></a>\n\n### {} {}\n\n*{}.* {}\n\n",
+                one.id.to_lowercase(),
+                one.id,
+                one.title,
+                one.severity,
+                one.meaning
             );
             for step in one.advice {
                 text += &format!("- {step}\n");
