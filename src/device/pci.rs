@@ -248,7 +248,7 @@ mod tests {
             error.to_string(),
             "0000:03:00.0: can't be opened: bound to the kernel driver hailo1x_pci"
         );
-        assert!(error.hint().unwrap().contains("bind it to vfio-pci"));
+        assert!(error.hint().unwrap().contains("hailoctl bind -d"));
     }
 
     #[test]
