@@ -3,6 +3,7 @@
 mod open;
 mod pci;
 mod port;
+pub mod probe;
 mod report;
 mod target;
 

@@ -9,6 +9,7 @@ use crate::deadline::Deadline;
 use crate::irq::{Interrupts, Waited};
 use crate::spec::access_bar::doorbell;
 use crate::spec::board::Board;
+use crate::spec::config_bar::InterruptStatus;
 use crate::spec::control::{MAILBOX, RESPONSE_TIMEOUT, Request, Response, code, software};
 use crate::spec::firmware::Version;
 use crate::spec::register::Bar;
@@ -93,6 +94,15 @@ enum State {
     Dead,
 }
 
+/// How an answer is noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The interrupt thread tells of it.
+    Event,
+    /// This thread reads the status register over and over.
+    Poll,
+}
+
 /// The mailbox of a running SoC. `&mut` keeps exchanges apart.
 #[derive(Debug)]
 pub struct Mailbox {
@@ -134,9 +144,25 @@ impl Mailbox {
         interrupts: &Interrupts,
         request: &Request,
     ) -> Result<Response, ControlError> {
-        let response = self.transact(interrupts, request)?;
+        let (response, _) = self.transact(interrupts, request, Notice::Event)?;
         self.check(request, &response)?;
         Ok(response)
+    }
+
+    /// Asks for the version of the driver on the device, and tells how long it took from the doorbell until
+    /// this thread noticed the answer.
+    ///
+    /// # Errors
+    /// As [`Self::exchange`].
+    pub fn time_answer(
+        &mut self,
+        interrupts: &Interrupts,
+        notice: Notice,
+    ) -> Result<Duration, ControlError> {
+        let request = Request::plain(code::QUERY_DRIVER_INFO);
+        let (response, took) = self.transact(interrupts, &request, notice)?;
+        self.check(&request, &response)?;
+        Ok(took)
     }
 
     /// Sends `request` and reads what comes back.
@@ -144,7 +170,8 @@ impl Mailbox {
         &mut self,
         interrupts: &Interrupts,
         request: &Request,
-    ) -> Result<Response, ControlError> {
+        notice: Notice,
+    ) -> Result<(Response, Duration), ControlError> {
         let code = request.code.get();
         let request_name = name(code);
         self.settle(interrupts)?;
@@ -165,10 +192,17 @@ impl Mailbox {
                 });
             }
         }
+        let held = (notice == Notice::Poll).then(|| interrupts.hold());
         self.transport
             .write32(Bar::Access, self.board.doorbell, doorbell::SOC_CONTROL)?;
         let deadline = Deadline::after(RESPONSE_TIMEOUT);
-        match interrupts.wait_software(software::SOC_CONTROL_DONE, &deadline) {
+        let waited = match notice {
+            Notice::Event => interrupts.wait_software(software::SOC_CONTROL_DONE, &deadline),
+            Notice::Poll => self.poll(&deadline)?,
+        };
+        let took = deadline.waited();
+        drop(held);
+        match waited {
             Waited::Fired => {}
             Waited::Lost => {
                 return Err(ControlError::Lost(
@@ -187,7 +221,26 @@ impl Mailbox {
                 });
             }
         }
-        self.read_response()
+        Ok((self.read_response()?, took))
+    }
+
+    /// Reads the interrupt status until the answer shows, acknowledging that cause only. The interrupt
+    /// thread is held meanwhile.
+    fn poll(&self, deadline: &Deadline) -> Result<Waited, TransportError> {
+        let done = InterruptStatus::default().with_software(software::SOC_CONTROL_DONE);
+        loop {
+            let status: InterruptStatus = self.transport.read()?;
+            if status.0 == u32::MAX {
+                self.transport.check_present()?;
+            }
+            if status.0 & done.0 != 0 {
+                self.transport.write(done)?;
+                return Ok(Waited::Fired);
+            }
+            if deadline.expired() {
+                return Ok(Waited::TimedOut);
+            }
+        }
     }
 
     /// The status first, as the vendor's driver has it; then the code.
@@ -266,7 +319,7 @@ impl Mailbox {
         busy: u32,
     ) -> Result<(u32, u32), ControlError> {
         let request = Request::connect(port);
-        let response = self.transact(interrupts, &request)?;
+        let (response, _) = self.transact(interrupts, &request, Notice::Event)?;
         let (to_device, from_device) = response.session_channels();
         let (to_device, from_device) = (u32::from(to_device), u32::from(from_device));
         let bit = |channel: u32| 1_u32.checked_shl(channel).unwrap_or(0);

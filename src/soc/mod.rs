@@ -17,7 +17,7 @@ pub mod rpc;
 mod session;
 mod telemetry;
 
-pub use control::{ControlError, Mailbox};
+pub use control::{ControlError, Mailbox, Notice};
 pub use handle::Soc;
 pub use hub::Hub;
 pub(crate) use hub::SMALL;

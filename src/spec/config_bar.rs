@@ -41,7 +41,7 @@ register! {
     #[doc(alias = "BCS_ISTATUS_HOST")]
     pub InterruptStatus = "INTERRUPT_STATUS" @ Config + 0x18c Write1ToClear {
         /// Software interrupts of the firmware, see [`super::control`].
-        31:24 software,
+        31:24 software = with_software,
         /// Some device-to-host channel has an event.
         15:8 channels_from_device,
         /// Some host-to-device channel has an event.

@@ -8,6 +8,7 @@ mod fw_load;
 mod hef;
 mod identify;
 mod link;
+mod probe;
 mod regs;
 mod report;
 mod reset;
@@ -33,6 +34,7 @@ pub(crate) enum Command {
     FwInfo(fw_info::Args),
     FwLoad(fw_load::Args),
     Identify(identify::Args),
+    Probe(probe::Args),
     Regs(regs::Args),
     Reset(reset::Args),
     Hef(hef::Args),
@@ -53,6 +55,7 @@ impl Command {
             Self::FwInfo(args) => fw_info::run(args, output),
             Self::FwLoad(args) => fw_load::run(args, global, output),
             Self::Identify(args) => identify::run(args, global, output),
+            Self::Probe(args) => probe::run(args, global, output),
             Self::Regs(args) => regs::run(args, global, output),
             Self::Reset(args) => reset::run(args, global, output),
             Self::Hef(args) => hef::run(args, global, output),

@@ -1,0 +1,12 @@
+//! Measuring a device and the way to it: registers, interrupts, bulk transfers.
+//!
+//! Times are what this process sees on this machine, by a clock that it can read in some tens of nanoseconds. On the
+//! software chip they tell about the software.
+
+mod irq;
+mod latency;
+mod mmio;
+
+pub use irq::IrqProbe;
+pub use latency::Latency;
+pub use mmio::{MmioProbe, ReadProbe, WriteProbe};
