@@ -193,9 +193,9 @@ impl Mailbox {
             }
         }
         let held = (notice == Notice::Poll).then(|| interrupts.hold());
+        let deadline = Deadline::after(RESPONSE_TIMEOUT);
         self.transport
             .write32(Bar::Access, self.board.doorbell, doorbell::SOC_CONTROL)?;
-        let deadline = Deadline::after(RESPONSE_TIMEOUT);
         let waited = match notice {
             Notice::Event => interrupts.wait_software(software::SOC_CONTROL_DONE, &deadline),
             Notice::Poll => self.poll(&deadline)?,
