@@ -29,7 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dma", &["transport", "mem", "spec"]),
     ("irq", &["transport", "spec"]),
     ("boot", &["dma", "irq", "transport", "mem", "spec"]),
-    ("soc", &["dma", "irq", "transport", "mem", "spec"]),
+    ("soc", &["dma", "irq", "transport", "mem", "spec", "hef"]),
     ("nnc", &["dma", "irq", "transport", "mem", "spec"]),
     ("hef", &["spec"]),
     ("transform", &["hef"]),

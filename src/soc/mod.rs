@@ -7,10 +7,12 @@
 //! | life of a session; a raw one | `pair`; `session` |
 //! | requests and replies | [`rpc`] |
 //! | how the chip is | `telemetry` |
+//! | models and their runs | [`infer`] |
 
 mod control;
 mod handle;
 mod hub;
+pub mod infer;
 mod pair;
 pub(crate) mod report;
 pub mod rpc;

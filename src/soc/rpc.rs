@@ -11,6 +11,7 @@ mod receive;
 mod send;
 mod slot;
 mod ticket;
+mod upload;
 
 pub use connection::Connection;
 pub(crate) use connection::{decode, time_limit};
@@ -18,6 +19,7 @@ pub use method::Request;
 pub use notice::Notice;
 pub use slot::{Buffers, Part, Reply};
 pub use ticket::{Kept, Ticket};
+pub use upload::Fill;
 
 use std::time::Duration;
 

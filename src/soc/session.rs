@@ -47,16 +47,22 @@ enum Way {
     FromDevice,
 }
 
+impl Rings {
+    fn ring(&mut self, way: Way) -> &mut Channel {
+        match way {
+            Way::ToDevice => &mut self.to_device,
+            Way::FromDevice => &mut self.from_device,
+        }
+    }
+}
+
 impl State {
     fn ring(&mut self, way: Way) -> Result<&mut Channel, Cause> {
         if let Some(cause) = &self.over {
             return Err(cause.clone());
         }
         let rings = self.rings.as_mut().ok_or(Cause::Closed)?;
-        Ok(match way {
-            Way::ToDevice => &mut rings.to_device,
-            Way::FromDevice => &mut rings.from_device,
-        })
+        Ok(rings.ring(way))
     }
 
     /// The session is over, with what failed in it.
@@ -309,8 +315,17 @@ impl Core {
 
     fn reap(&self, way: Way) -> Result<Option<Completion>, SessionError> {
         let mut state = self.state();
-        let reaped = state.ring(way)?.reap();
-        reaped.map_err(|error| state.fail(error).into())
+        let state = &mut *state;
+        // What was complete before the end counts.
+        let readable = !matches!(state.over, Some(Cause::Lost(_)));
+        if let Some(rings) = state.rings.as_mut().filter(|_| readable) {
+            match rings.ring(way).reap() {
+                Ok(Some(done)) => return Ok(Some(done)),
+                Ok(None) => {}
+                Err(error) => return Err(state.fail(error).into()),
+            }
+        }
+        state.ring(way).map(|_| None).map_err(SessionError::from)
     }
 
     fn wait(&self, way: Way, deadline: &Deadline) -> Result<Completion, SessionError> {

@@ -250,6 +250,13 @@ impl Connection {
         watch(&self.core().watch)
     }
 
+    /// The stream is out of step: the connection is over.
+    pub(super) fn abandon(&self, cause: Cause) -> RpcError {
+        let core = self.core();
+        core.end(&mut core.state(), cause.clone());
+        cause.into()
+    }
+
     /// Closes the connection, for all clones; requests in flight fail.
     ///
     /// # Errors

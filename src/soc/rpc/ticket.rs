@@ -88,7 +88,7 @@ impl Ticket {
         self.look().map_err(|(error, _)| error)
     }
 
-    fn look(&mut self) -> Result<Option<Reply>, (RpcError, Buffers)> {
+    pub(crate) fn look(&mut self) -> Result<Option<Reply>, (RpcError, Buffers)> {
         let core = &*self.core;
         let mut state = core.state();
         if self.polls && state.over.is_none() {
@@ -139,6 +139,12 @@ impl Ticket {
         Ok(self
             .core
             .with(|core, state| core.send_more(state, slot, part))?)
+    }
+
+    /// Whether the reply has come, be all buffers back or not.
+    pub(crate) fn is_answered(&self) -> bool {
+        let state = self.core.state();
+        state.over.is_some() || state.slots[self.slot].phase == Phase::Answered
     }
 
     /// Waits until something happens to the request.

@@ -1,0 +1,12 @@
+//! Inference: a HEF becomes a model on the chip, a configured model, and runs with the caller's buffers.
+//!
+//! Frames are what the server takes and gives: for each virtual stream of the file one buffer in the type and order
+//! that was asked for. Formats of users are another layer's business.
+
+mod configured;
+mod model;
+mod run;
+
+pub use configured::{ConfigureOptions, Configured, Latency, PowerMode, StreamFormat};
+pub use model::{Model, Scheduling, StreamInfo, Vdevice, VdeviceOptions};
+pub use run::{Frame, Left, Run, RunError};

@@ -1,0 +1,439 @@
+//! A configured model: its streams as they travel, its settings, its runs.
+
+use std::time::Duration;
+
+use prost::Message;
+
+use super::model::{Model, Scheduling, StreamInfo, Vdevice};
+use super::run::{Frame, Run, RunError};
+use crate::deadline::Deadline;
+use crate::dma::DmaBuffer;
+use crate::error::{Error, ErrorKind};
+use crate::hef::{DataType, HefError, Order, VirtualStream};
+use crate::soc::rpc::method::{
+    Activate, Configure, Deactivate, DestroyConfigured, GetLatency, RunForDuration,
+    SetSchedulerPriority, SetSchedulerThreshold, SetSchedulerTimeout, Shutdown,
+};
+use crate::soc::rpc::{Buffers, Part, Request, RpcError, decode};
+use crate::spec::rpc::types::{
+    BufferInfo, ConfigureRequest, Handle, HandleRequest, RunAsyncRequest, RunForDurationRequest,
+    SetSchedulerPriorityRequest, SetSchedulerThresholdRequest, SetSchedulerTimeoutRequest,
+    StreamParams,
+};
+use crate::spec::rpc::value::{format_type, latency, memory, power_mode, unset};
+use crate::spec::rpc::{BUFFER_TIMEOUT, Dialect, Method, REQUEST_TIMEOUT, Status};
+use crate::transport::Direction;
+
+/// Clocks of the neural core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PowerMode {
+    /// The usual ones.
+    #[default]
+    Performance,
+    /// Higher ones.
+    UltraPerformance,
+}
+
+/// Whether the chip measures its own latency.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Latency {
+    /// It does not.
+    #[default]
+    Off,
+    /// It does; [`Configured::latency`] reads the mean, and starts anew.
+    Measured,
+}
+
+/// In which type and order a stream travels; what is `None` is as the file has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamFormat {
+    /// Type of the elements.
+    pub data_type: Option<DataType>,
+    /// Their order.
+    pub order: Option<Order>,
+}
+
+/// How a model is configured.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ConfigureOptions {
+    /// Frames a batch; 0 leaves it to the chip.
+    pub batch: u16,
+    /// Clocks.
+    pub power: PowerMode,
+    /// Whether latency is measured.
+    pub latency: Latency,
+    /// Formats of streams by name.
+    pub formats: Vec<(String, StreamFormat)>,
+    /// Priority, 0 to 31; only with the scheduler.
+    pub priority: Option<u8>,
+    /// Frames that must wait before the scheduler runs the model; only with the scheduler.
+    pub threshold: Option<u32>,
+    /// How long it waits for them; only with the scheduler.
+    pub timeout: Option<Duration>,
+}
+
+/// A configured model. `Send` and `Sync`; runs may be submitted from any thread. Dropping it leaves it on the chip
+/// until its connection closes.
+#[derive(Debug)]
+pub struct Configured {
+    vdevice: Vdevice,
+    handle: Option<Handle>,
+    infer_model: Option<Handle>,
+    inputs: Vec<StreamInfo>,
+    outputs: Vec<StreamInfo>,
+    queue_depth: usize,
+    /// The body of every run.
+    run: Vec<u8>,
+}
+
+impl Configured {
+    pub(super) fn new(model: &Model, options: &ConfigureOptions) -> Result<Self, Error> {
+        let shared = &model.vdevice.shared;
+        let device = shared.soc.hub().transport().name();
+        let bad = |error: HefError| {
+            Error::new(
+                ErrorKind::BadInput,
+                device,
+                "this model can't be configured so",
+            )
+            .because(error)
+        };
+        for (name, _) in &options.formats {
+            let known = |stream: &VirtualStream| stream.name == *name;
+            if !model.inputs.iter().chain(&model.outputs).any(known) {
+                return Err(Error::new(
+                    ErrorKind::BadInput,
+                    device,
+                    format!("the model has no stream {name:?}"),
+                ));
+            }
+        }
+        let infos = |streams: &[VirtualStream]| -> Result<Vec<StreamInfo>, HefError> {
+            streams.iter().map(|stream| info(stream, options)).collect()
+        };
+        let (inputs, outputs) = (
+            infos(&model.inputs).map_err(bad)?,
+            infos(&model.outputs).map_err(bad)?,
+        );
+        let body = ConfigureRequest {
+            infer_model: model.handle,
+            vdevice: shared.handle,
+            inputs: inputs.iter().map(params).collect(),
+            outputs: outputs.iter().map(params).collect(),
+            batch_size: options.batch.into(),
+            power_mode: match options.power {
+                PowerMode::Performance => power_mode::PERFORMANCE,
+                PowerMode::UltraPerformance => power_mode::ULTRA_PERFORMANCE,
+            },
+            latency_flag: match options.latency {
+                Latency::Measured => latency::MEASURE | latency::CLEAR_AFTER_GET,
+                Latency::Off => 0,
+            },
+            enable_kv_cache: false,
+        };
+        let failed = |error| shared.failed("configure the model", error);
+        let made = shared.connection.call::<Configure>(&body).map_err(failed)?;
+        let run = RunAsyncRequest {
+            configured: made.handle,
+            infer_model: model.handle,
+            buffers: buffer_infos(&inputs, &outputs),
+        };
+        let configured = Self {
+            vdevice: model.vdevice.clone(),
+            handle: made.handle,
+            infer_model: model.handle,
+            inputs,
+            outputs,
+            // A queue of nothing would never run anything.
+            queue_depth: usize::try_from(made.async_queue_size).unwrap_or(1).max(1),
+            run: run.encode_to_vec(),
+        };
+        if let Some(priority) = options.priority {
+            configured.set_priority(priority)?;
+        }
+        if let Some(threshold) = options.threshold {
+            configured.set_threshold(threshold)?;
+        }
+        if let Some(timeout) = options.timeout {
+            configured.set_timeout(timeout)?;
+        }
+        if shared.scheduling == Scheduling::ByHand {
+            configured.activate()?;
+        }
+        Ok(configured)
+    }
+
+    /// Its inputs, in the order of their buffers.
+    #[must_use]
+    pub fn inputs(&self) -> &[StreamInfo] {
+        &self.inputs
+    }
+
+    /// Its outputs, in the order of their buffers.
+    #[must_use]
+    pub fn outputs(&self) -> &[StreamInfo] {
+        &self.outputs
+    }
+
+    /// Runs that the chip takes at once; one more waits until one of them is done.
+    #[must_use]
+    pub fn queue_depth(&self) -> usize {
+        self.queue_depth
+    }
+
+    /// The virtual device it is on.
+    #[must_use]
+    pub fn vdevice(&self) -> &Vdevice {
+        &self.vdevice
+    }
+
+    fn request(&self) -> HandleRequest {
+        HandleRequest {
+            handle: self.handle,
+        }
+    }
+
+    fn ask<R: Request>(&self, action: &str, body: &R::Body) -> Result<R::Response, Error> {
+        let shared = &self.vdevice.shared;
+        let answer = shared.connection.call::<R>(body);
+        answer.map_err(|error| shared.failed(action, error))
+    }
+
+    /// Buffers for one run, mapped for the device.
+    ///
+    /// # Errors
+    /// No memory, or the transport's.
+    pub fn frame(&self) -> Result<Frame, Error> {
+        let shared = &self.vdevice.shared;
+        let transport = shared.connection.hub().transport();
+        let parts = |streams: &[StreamInfo], direction| -> Result<Vec<Part>, RpcError> {
+            let part = |stream: &StreamInfo| {
+                let buffer = DmaBuffer::new(transport, stream.frame_bytes, direction);
+                Ok(Part::whole(buffer.map_err(crate::dma::DmaError::from)?))
+            };
+            streams.iter().map(part).collect()
+        };
+        let buffers = || {
+            Ok(Buffers {
+                to_device: parts(&self.inputs, Direction::ToDevice)?,
+                from_device: parts(&self.outputs, Direction::FromDevice)?,
+            })
+        };
+        let buffers = buffers().map_err(|error| shared.failed("allocate a frame", error))?;
+        Ok(Frame { buffers })
+    }
+
+    /// Submits a run. It allocates nothing, and costs two register writes in all; no system call where the
+    /// completion is polled. At most [`Self::queue_depth`] runs should be out.
+    ///
+    /// # Errors
+    /// The frame comes back with the reason: it does not fit the streams, or the connection is over.
+    pub fn submit(&self, frame: Frame) -> Result<Run, RunError> {
+        if let Err(reason) = self.check(&frame.buffers) {
+            return Err(RunError::new(reason, frame));
+        }
+        let connection = &self.vdevice.shared.connection;
+        match connection.submit(Method::RunAsync, &self.run, frame.buffers) {
+            Ok(ticket) => Ok(Run { ticket }),
+            Err((reason, buffers)) => Err(RunError::new(reason, Frame { buffers })),
+        }
+    }
+
+    fn check(&self, buffers: &Buffers) -> Result<(), RpcError> {
+        let method = Method::RunAsync;
+        for (streams, parts) in [
+            (&self.inputs, &buffers.to_device),
+            (&self.outputs, &buffers.from_device),
+        ] {
+            if streams.len() != parts.len() {
+                let reason = format!("{} buffers for {} streams", parts.len(), streams.len());
+                return Err(RpcError::BadBuffer { method, reason });
+            }
+            for (stream, part) in streams.iter().zip(parts) {
+                if stream.frame_bytes != part.bytes {
+                    let (name, bytes) = (&stream.name, stream.frame_bytes);
+                    let found = part.bytes;
+                    let reason = format!("{found} bytes for {name}, a frame has {bytes}");
+                    return Err(RpcError::BadBuffer { method, reason });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs once and waits.
+    ///
+    /// # Errors
+    /// As [`Self::submit`] and [`Run::wait`].
+    pub fn run(&self, frame: Frame, deadline: &Deadline) -> Result<Frame, RunError> {
+        self.submit(frame)?.wait(deadline)
+    }
+
+    /// Has the chip run the same frame again and again for `duration`, and says how many a second it made. The model
+    /// is unusable afterwards.
+    ///
+    /// # Errors
+    /// A status; firmware before 5.1.1 does not have it in this form.
+    pub fn run_for(&self, frame: Frame, duration: Duration) -> Result<(u32, Frame), Error> {
+        let shared = &self.vdevice.shared;
+        let connection = &shared.connection;
+        let failed = |error| shared.failed("run for a time", error);
+        let (method, dialect) = (Method::RunForDuration, connection.dialect());
+        if dialect < Dialect::C {
+            return Err(failed(RpcError::NoMethod { method, dialect }));
+        }
+        let body = RunForDurationRequest {
+            configured: self.handle,
+            infer_model: self.infer_model,
+            duration_ms: u32::try_from(duration.as_millis())
+                .unwrap_or(u32::MAX)
+                .max(1),
+            sleep_ms: 0,
+            buffers: buffer_infos(&self.inputs, &self.outputs),
+        };
+        let deadline = Deadline::after(duration + BUFFER_TIMEOUT + REQUEST_TIMEOUT);
+        let run = || {
+            self.check(&frame.buffers)?;
+            let ticket = connection.start::<RunForDuration>(&body, frame.buffers, &deadline)?;
+            decode::<RunForDuration>(ticket.wait(&deadline)?)
+        };
+        let (reply, buffers) = run().map_err(failed)?;
+        Ok((reply.fps, Frame { buffers }))
+    }
+
+    /// Latency that the chip measured since the last look; `None` where it measured none.
+    ///
+    /// # Errors
+    /// The connection's, or a status.
+    pub fn latency(&self) -> Result<Option<Duration>, Error> {
+        let shared = &self.vdevice.shared;
+        match shared.connection.call::<GetLatency>(&self.request()) {
+            Ok(reply) => Ok(Some(Duration::from_nanos(reply.average_ns.into()))),
+            Err(error) if error.status() == Some(Status::NOT_AVAILABLE) => Ok(None),
+            Err(error) => Err(shared.failed("read the latency", error)),
+        }
+    }
+
+    /// Sets the priority, 0 to 31.
+    ///
+    /// # Errors
+    /// There is no scheduler; the connection's.
+    pub fn set_priority(&self, priority: u8) -> Result<(), Error> {
+        let body = SetSchedulerPriorityRequest {
+            handle: self.handle,
+            priority: priority.into(),
+        };
+        self.ask::<SetSchedulerPriority>("set the priority", &body)
+            .map(drop)
+    }
+
+    /// Sets how many frames must wait before the scheduler runs the model.
+    ///
+    /// # Errors
+    /// As [`Self::set_priority`].
+    pub fn set_threshold(&self, threshold: u32) -> Result<(), Error> {
+        let body = SetSchedulerThresholdRequest {
+            handle: self.handle,
+            threshold,
+        };
+        self.ask::<SetSchedulerThreshold>("set the threshold", &body)
+            .map(drop)
+    }
+
+    /// Sets how long the scheduler waits for that many; whole milliseconds.
+    ///
+    /// # Errors
+    /// As [`Self::set_priority`].
+    pub fn set_timeout(&self, timeout: Duration) -> Result<(), Error> {
+        let body = SetSchedulerTimeoutRequest {
+            handle: self.handle,
+            timeout_ms: u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX),
+        };
+        self.ask::<SetSchedulerTimeout>("set the time-out", &body)
+            .map(drop)
+    }
+
+    /// Makes it the one that runs; only without the scheduler.
+    ///
+    /// # Errors
+    /// There is a scheduler, another one is active; the connection's.
+    pub fn activate(&self) -> Result<(), Error> {
+        self.ask::<Activate>("activate the model", &self.request())
+            .map(drop)
+    }
+
+    /// Ends that.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub fn deactivate(&self) -> Result<(), Error> {
+        self.ask::<Deactivate>("deactivate the model", &self.request())
+            .map(drop)
+    }
+
+    /// Cancels all runs: each ends with STREAM_ABORT. The model is unusable afterwards.
+    ///
+    /// # Errors
+    /// The connection's.
+    pub fn cancel(&self) -> Result<(), Error> {
+        self.ask::<Shutdown>("cancel the runs", &self.request())
+            .map(drop)
+    }
+
+    /// Forgets it, on the chip too; runs that are out end with STREAM_ABORT.
+    ///
+    /// # Errors
+    /// The connection's, or a status.
+    pub fn close(self) -> Result<(), Error> {
+        self.ask::<DestroyConfigured>("forget the configured model", &self.request())
+            .map(drop)
+    }
+}
+
+fn info(stream: &VirtualStream, options: &ConfigureOptions) -> Result<StreamInfo, HefError> {
+    let asked = options
+        .formats
+        .iter()
+        .find(|(name, _)| *name == stream.name);
+    let asked = asked.map(|(_, format)| *format).unwrap_or_default();
+    let data_type = asked.data_type.unwrap_or(stream.data_type);
+    let order = asked.order.unwrap_or(stream.order);
+    let bytes = stream.frame_bytes_as(data_type, order)?;
+    Ok(StreamInfo {
+        name: stream.name.clone(),
+        data_type,
+        order,
+        shape: stream.shape,
+        frame_bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+        quantization: stream.by_feature.clone(),
+        nms: stream.nms,
+    })
+}
+
+fn params(stream: &StreamInfo) -> StreamParams {
+    StreamParams {
+        name: stream.name.clone(),
+        format_order: stream.order.number(),
+        format_type: match stream.data_type {
+            DataType::Uint8 => format_type::UINT8,
+            DataType::Uint16 => format_type::UINT16,
+            DataType::Float32 => format_type::FLOAT32,
+        },
+        nms_score_threshold: unset::SCORE,
+        nms_iou_threshold: unset::SCORE,
+        nms_max_proposals_per_class: unset::COUNT,
+        nms_max_accumulated_mask_size: unset::COUNT,
+        nms_max_proposals_total: unset::COUNT,
+    }
+}
+
+/// Inputs, then outputs, as a run announces them.
+fn buffer_infos(inputs: &[StreamInfo], outputs: &[StreamInfo]) -> Vec<BufferInfo> {
+    let info = |stream: &StreamInfo| BufferInfo {
+        size: u32::try_from(stream.frame_bytes).unwrap_or(u32::MAX),
+        kind: memory::PLAIN,
+    };
+    inputs.iter().chain(outputs).map(info).collect()
+}
