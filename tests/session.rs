@@ -39,7 +39,9 @@ fn head(sent: usize, wanted: usize) -> [u8; 8] {
 }
 
 fn pattern(len: usize, seed: usize) -> Vec<u8> {
-    (0..len).map(|at| (at * 7 + seed) as u8).collect()
+    (0..len)
+        .map(|at| (at * 7 + seed).to_le_bytes()[0])
+        .collect()
 }
 
 fn round(session: &Session, len: usize) {

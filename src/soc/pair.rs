@@ -235,7 +235,10 @@ impl Pair {
         });
         self.keep(rings);
         let said = match (cause, failed) {
-            (Cause::Lost(_), _) => Ok(()),
+            (Cause::Lost(_), _) => {
+                self.hub.free_channels(self.channels);
+                Ok(())
+            }
             (_, Some(error)) => self.say_close().and(Err(error.into())),
             (_, None) => self.say_close(),
         };

@@ -10,6 +10,7 @@ mod notice;
 mod receive;
 mod send;
 mod slot;
+mod state;
 mod ticket;
 mod upload;
 

@@ -21,7 +21,9 @@ use crate::spec::rpc::types::{
     StreamParams,
 };
 use crate::spec::rpc::value::{format_type, latency, memory, power_mode, unset};
-use crate::spec::rpc::{BUFFER_TIMEOUT, Dialect, Method, REQUEST_TIMEOUT, Status};
+use crate::spec::rpc::{
+    BUFFER_TIMEOUT, Dialect, LONG_REQUEST_TIMEOUT, Method, REQUEST_TIMEOUT, Status,
+};
 use crate::transport::Direction;
 
 /// Clocks of the neural core.
@@ -226,7 +228,8 @@ impl Configured {
     }
 
     /// Submits a run. It allocates nothing, and costs two register writes in all; no system call where the
-    /// completion is polled. At most [`Self::queue_depth`] runs should be out.
+    /// completion is polled. At most [`Self::queue_depth`] runs should be out. Where a model is being loaded on the
+    /// same connection it waits for that.
     ///
     /// # Errors
     /// The frame comes back with the reason: it does not fit the streams, or the connection is over.
@@ -235,7 +238,9 @@ impl Configured {
             return Err(RunError::new(reason, frame));
         }
         let connection = &self.vdevice.shared.connection;
-        match connection.submit(Method::RunAsync, &self.run, frame.buffers) {
+        // Another thread may be bringing a model over the same connection.
+        let deadline = Deadline::after(LONG_REQUEST_TIMEOUT);
+        match connection.submit_by(Method::RunAsync, &self.run, frame.buffers, &deadline) {
             Ok(ticket) => Ok(Run { ticket }),
             Err((reason, buffers)) => Err(RunError::new(reason, Frame { buffers })),
         }

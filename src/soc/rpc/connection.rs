@@ -4,7 +4,6 @@
 //! posts the buffers that follow, and wakes whoever waits. A connection that polls does the same on the thread
 //! that waits, and needs no interrupt.
 
-use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -16,21 +15,17 @@ use prost::Message;
 use super::method::{is_exclusive, is_pipelined};
 use super::receive::Posted;
 use super::send::Sent;
-use super::slot::{Buffers, Reply, SLOTS, Slot};
+use super::slot::{Buffers, Reply, SLOTS};
+use super::state::State;
 use super::{Notice, Request, RpcError, Ticket};
 use crate::deadline::Deadline;
-use crate::dma::{Completion, DmaBuffer};
-use crate::irq::{Event, Waited};
+use crate::dma::Completion;
+use crate::irq::{Event, Sink, Waited};
 use crate::soc::Hub;
-use crate::soc::pair::{Cause, Pair, Rings};
+use crate::soc::pair::{Cause, Pair};
 use crate::soc::session::{tell, watch};
-use crate::spec::rpc::{
-    Dialect, LONG_REQUEST_TIMEOUT, Method, REQUEST_TIMEOUT, SERVER_WINDOW, Status,
-};
+use crate::spec::rpc::{Dialect, LONG_REQUEST_TIMEOUT, Method, REQUEST_TIMEOUT, Status};
 use crate::spec::session::port;
-
-/// Notifications kept until somebody asks; older ones go first.
-const NOTICES: usize = 256;
 
 /// A connection to the RPC server. Clones share it; the last one closes it. `Send` and `Sync`.
 #[derive(Clone, Debug)]
@@ -56,25 +51,6 @@ pub(super) struct Core {
     polls: AtomicBool,
 }
 
-#[derive(Debug)]
-pub(super) struct State {
-    pub(super) rings: Option<Rings>,
-    pub(super) over: Option<Cause>,
-    /// After the end: all buffers are back in their slots.
-    pub(super) settled: bool,
-    next_id: u32,
-    pub(super) slots: Box<[Slot]>,
-    free: Vec<usize>,
-    pub(super) sent: VecDeque<Sent>,
-    pub(super) posted: VecDeque<Posted>,
-    pub(super) spare: Vec<DmaBuffer>,
-    /// Requests that the server answers one by one.
-    ordinary: u32,
-    exclusive: bool,
-    notices: VecDeque<Notice>,
-    pub(super) missed: u64,
-}
-
 impl Connection {
     /// Opens a connection in `dialect`.
     ///
@@ -85,21 +61,7 @@ impl Connection {
         let core = Arc::new(Core {
             pair,
             dialect,
-            state: Mutex::new(State {
-                rings: Some(rings),
-                over: None,
-                settled: false,
-                next_id: 0,
-                slots: (0..SLOTS).map(|_| Slot::free()).collect(),
-                free: (0..SLOTS).rev().collect(),
-                sent: VecDeque::with_capacity(SLOTS),
-                posted: VecDeque::with_capacity(SLOTS),
-                spare: Vec::with_capacity(SLOTS),
-                ordinary: 0,
-                exclusive: false,
-                notices: VecDeque::new(),
-                missed: 0,
-            }),
+            state: Mutex::new(State::new(rings)),
             events: (0..SLOTS).map(|_| Event::default()).collect(),
             gate: Event::default(),
             news: Event::default(),
@@ -165,21 +127,40 @@ impl Connection {
     pub(crate) fn start<R: Request>(
         &self,
         body: &R::Body,
-        mut buffers: Buffers,
+        buffers: Buffers,
         deadline: &Deadline,
     ) -> Result<Ticket, RpcError> {
         let body = body.encode_to_vec();
+        self.submit_by(R::METHOD, &body, buffers, deadline)
+            .map_err(|(error, _)| error)
+    }
+
+    /// As [`Self::submit`], but waits for room where the server's limits leave none: behind a request that
+    /// tolerates no other, or behind two ordinary ones.
+    ///
+    /// # Errors
+    /// As [`Self::submit`]; no room in time.
+    pub fn submit_by(
+        &self,
+        method: Method,
+        body: &[u8],
+        mut buffers: Buffers,
+        deadline: &Deadline,
+    ) -> Result<Ticket, (RpcError, Buffers)> {
         loop {
-            self.core().pass_gate(R::METHOD, deadline)?;
-            match self.submit(R::METHOD, &body, buffers) {
+            match self.submit(method, body, buffers) {
+                Err((RpcError::Full { .. }, back)) => buffers = back,
                 Ok(ticket) => {
-                    // There may be room for one more.
-                    self.core().gate.signal();
+                    if !is_pipelined(method) {
+                        // There may be room for one more.
+                        self.core().gate.signal();
+                    }
                     return Ok(ticket);
                 }
-                // Somebody else was faster.
-                Err((RpcError::Full { .. }, back)) if !deadline.expired() => buffers = back,
-                Err((error, _)) => return Err(error),
+                failed => return failed,
+            }
+            if let Err(error) = self.core().pass_gate(method, deadline) {
+                return Err((error, buffers));
             }
         }
     }
@@ -255,6 +236,11 @@ impl Connection {
         let core = self.core();
         core.end(&mut core.state(), cause.clone());
         cause.into()
+    }
+
+    /// The device goes away: the connection closes without a word to it.
+    pub(crate) fn lose(&self, why: &str) {
+        self.core().lost(why);
     }
 
     /// Closes the connection, for all clones; requests in flight fail.
@@ -364,19 +350,20 @@ impl Core {
 
     /// Marks a request as answered as far as the server's limits go.
     pub(super) fn leave_gate(&self, state: &mut State, method: Method) {
-        if is_exclusive(method) {
-            state.exclusive = false;
-        }
-        if !is_pipelined(method) {
-            state.ordinary = state.ordinary.saturating_sub(1);
-        }
+        state.answered(method);
+        self.gate.signal();
+    }
+
+    /// Frees the place of a request.
+    pub(super) fn release(&self, state: &mut State, slot: usize) {
+        state.release(slot);
         self.gate.signal();
     }
 
     /// A request is complete.
     pub(super) fn complete(&self, state: &mut State, slot: usize) {
         if state.slots[slot].abandoned {
-            state.release(slot);
+            self.release(state, slot);
         } else {
             self.events[slot].signal();
         }
@@ -386,11 +373,7 @@ impl Core {
     pub(super) fn file_notice(&self, state: &mut State, body: &[u8]) {
         match Notice::decode(body) {
             Some(notice) => {
-                if state.notices.len() == NOTICES {
-                    state.notices.pop_front();
-                    state.missed += 1;
-                }
-                state.notices.push_back(notice);
+                state.keep(notice);
             }
             None => {
                 state.missed += 1;
@@ -437,53 +420,5 @@ impl Core {
         }
         self.pair.hub().put_small(small);
         state.settled = true;
-    }
-}
-
-impl State {
-    /// A place for a request; the caller has looked for room.
-    pub(super) fn admit(&mut self, method: Method) -> Option<(usize, u32)> {
-        let slot = self.free.pop()?;
-        let id = self.next_id;
-        self.next_id = id.wrapping_add(1);
-        self.exclusive |= is_exclusive(method);
-        self.ordinary += u32::from(!is_pipelined(method));
-        Some((slot, id))
-    }
-
-    /// What keeps `method` from being sent now.
-    pub(super) fn room(&self, method: Method) -> Option<&'static str> {
-        let exclusive = is_exclusive(method) && self.ordinary > 0;
-        if self.exclusive || exclusive {
-            Some("a request that tolerates no other beside it is out")
-        } else if !is_pipelined(method) && self.ordinary >= SERVER_WINDOW {
-            Some("two requests are out already")
-        } else if self.free.is_empty() {
-            Some("all places for requests are in use")
-        } else {
-            None
-        }
-    }
-
-    pub(super) fn release(&mut self, slot: usize) {
-        self.slots[slot] = Slot {
-            // Kept for the next request here, so that it allocates nothing.
-            body: std::mem::take(&mut self.slots[slot].body),
-            ..Slot::free()
-        };
-        self.slots[slot].body.clear();
-        self.free.push(slot);
-    }
-
-    /// A buffer of a slot is back from the ring: 0 to the device, 1 from it.
-    pub(super) fn back(&mut self, slot: usize, way: usize, completion: Completion) {
-        let slot = &mut self.slots[slot];
-        slot.out[way] -= 1;
-        let Completion { buffer, bytes, .. } = completion;
-        let parts = match way {
-            0 => &mut slot.buffers.to_device,
-            _ => &mut slot.buffers.from_device,
-        };
-        parts.push(super::Part { buffer, bytes });
     }
 }

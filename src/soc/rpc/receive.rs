@@ -3,11 +3,12 @@
 //! Exactly one message is posted for reading at a time. Only when it has said that buffers follow are those
 //! posted, and the next message right behind them: one register write a reply.
 
-use super::connection::{Core, State};
+use super::connection::Core;
 use super::frame::{self, Received};
 use super::method::brings_buffers;
 use super::send::not_queued;
 use super::slot::{Part, Phase};
+use super::state::State;
 use crate::dma::{Channel, Completion, DmaBuffer};
 use crate::irq::Sink;
 use crate::soc::pair::Cause;

@@ -3,8 +3,9 @@
 use zerocopy::IntoBytes;
 
 use super::RpcError;
-use super::connection::{Core, State};
+use super::connection::Core;
 use super::slot::{Buffers, Part, Phase};
+use super::state::State;
 use crate::dma::{Channel, DmaBuffer, DmaError, SubmitError, SubmitProblem};
 use crate::soc::pair::Cause;
 use crate::spec::rpc::{Framing, HEADER, Header, MAX_BODY, MESSAGE, Method, REQUEST_STATUS};
@@ -85,8 +86,8 @@ impl Core {
         if state.sent.len() + buffers.to_device.len() + 2 > RING_BUFFERS
             || buffers.from_device.len() + 1 > RING_BUFFERS
         {
-            let reason = "the ring holds no more buffers";
-            return Err(RpcError::Full { method, reason });
+            let reason = "the ring holds no more of them".to_owned();
+            return Err(RpcError::BadBuffer { method, reason });
         }
         if let Some(cause) = &state.over {
             return Err(cause.clone().into());

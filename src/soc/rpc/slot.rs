@@ -7,12 +7,17 @@ use crate::spec::rpc::{Method, Status};
 pub(super) const SLOTS: usize = 128;
 
 /// A buffer and how much of it travels.
-#[derive(Debug)]
 pub struct Part {
     /// The buffer.
     pub buffer: DmaBuffer,
     /// Bytes from its start on; at least 1.
     pub bytes: usize,
+}
+
+impl std::fmt::Debug for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Part({} of {} bytes)", self.bytes, self.buffer.len())
+    }
 }
 
 impl Part {

@@ -1,6 +1,7 @@
 //! A request in flight, in its owner's hand.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::RpcError;
 use super::connection::Core;
@@ -9,6 +10,9 @@ use crate::deadline::Deadline;
 use crate::irq::Waited;
 use crate::soc::pair::Cause;
 use crate::spec::rpc::{Method, Status};
+
+/// How long no sign of a reply is believed.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Looks at memory between two offers of the processor to others.
 const SPINS: u32 = 1 << 10;
@@ -68,10 +72,11 @@ impl Ticket {
             }
             let interrupts = self.core.pair.hub().interrupts();
             let event = &self.core.events[self.slot];
-            if !expired && interrupts.wait(event, deadline) == Waited::Fired {
+            let look = Deadline::after(deadline.remaining().min(LOOK_AGAIN));
+            if !expired && interrupts.wait(event, &look) == Waited::Fired {
                 continue;
             }
-            // No sign of it: the counters may know more.
+            // No sign of it: memory and counters may know more.
             let seen = self.core.with(Core::look_at_counters);
             if seen == Ok(false) && deadline.expired() {
                 let (method, waited) = (self.method, deadline.waited());
@@ -106,7 +111,7 @@ impl Ticket {
                 body: std::mem::take(&mut slot.body),
                 buffers: std::mem::take(&mut slot.buffers),
             };
-            state.release(self.slot);
+            core.release(&mut state, self.slot);
             return Ok(Some(reply));
         }
         let Some(cause) = state.over.clone() else {
@@ -124,7 +129,7 @@ impl Ticket {
         }
         self.open = false;
         let buffers = std::mem::take(&mut state.slots[self.slot].buffers);
-        state.release(self.slot);
+        core.release(&mut state, self.slot);
         Err((cause.into(), buffers))
     }
 
@@ -173,7 +178,7 @@ impl Drop for Ticket {
         if slot.id == self.id && slot.phase != Phase::Free {
             slot.abandoned = true;
             if slot.is_done() {
-                state.release(self.slot);
+                self.core.release(&mut state, self.slot);
             }
         }
     }

@@ -1,0 +1,318 @@
+//! RPC against the software chip's server: every dialect, what people ask, and what goes wrong.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::time::Duration;
+
+use hailo_vfio::deadline::Deadline;
+use hailo_vfio::device::Device;
+use hailo_vfio::soc::rpc::method::{CreateDevice, GetTemperature, QueryPerformance};
+use hailo_vfio::soc::rpc::{Buffers, Connection, Notice, RpcError};
+use hailo_vfio::soc::{Cause, LogSource, Quantity, Soc};
+use hailo_vfio::spec::rpc::types::{Empty, HandleRequest};
+use hailo_vfio::spec::rpc::{Dialect, Method, Status};
+use hailo_vfio::{Error, ErrorKind};
+use prost::Message;
+use support::{Bench, Way, each_way};
+
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(20))
+}
+
+fn open_as(way: Way, version: &str, more: &str, faults: &str) -> (Bench, Device, Soc) {
+    let profile = format!("default,timing=off,loaded={version}{more}");
+    let bench = Bench::new(way, &profile, faults);
+    let device = bench.open();
+    let soc = device.soc().unwrap();
+    (bench, device, soc)
+}
+
+fn open(faults: &str) -> (Bench, Device, Soc) {
+    open_as(Way::Local, "5.2.0", "", faults)
+}
+
+/// A device object on a connection.
+fn object(connection: &Connection) -> Result<HandleRequest, RpcError> {
+    let handle = connection.call::<CreateDevice>(&Empty {})?.handle;
+    Ok(HandleRequest { handle })
+}
+
+#[test]
+fn the_chip_says_who_and_how_it_is() {
+    each_way(|way| {
+        let (bench, _device, soc) = open_as(way, "5.2.0", "", "");
+        let telemetry = soc.telemetry().unwrap();
+        let identity = telemetry.identify().unwrap();
+        assert_eq!(identity.architecture, "Hailo-10H");
+        assert_eq!(identity.firmware, "5.2.0");
+        let extended = telemetry.extended().unwrap();
+        assert!(extended.features.contains(&"pcie"), "{extended:?}");
+        assert_eq!(extended.soc_id.len(), 64);
+        let warm = telemetry.temperature().unwrap();
+        assert!((-40.0..125.0).contains(&warm.ts0) && (-40.0..125.0).contains(&warm.ts1));
+        let health = telemetry.health().unwrap();
+        assert_eq!(health.voltage_mv, None);
+        let load = telemetry.performance().unwrap();
+        assert!(load.ram_total.unwrap() >= load.ram_used.unwrap());
+        assert_eq!(telemetry.architecture().unwrap(), 6);
+        for source in [
+            LogSource::Runtime,
+            LogSource::SystemControl,
+            LogSource::NnCore,
+        ] {
+            telemetry.log(source).unwrap();
+        }
+        for len in [0, 1, 512, 70_000] {
+            let data: Vec<u8> = (0..len).map(|at: u32| at.to_le_bytes()[0]).collect();
+            assert_eq!(telemetry.echo(&data).unwrap(), data);
+        }
+        telemetry.close().unwrap();
+        bench.assert_no_complaints();
+    });
+}
+
+#[test]
+fn power_is_measured_where_there_is_a_sensor() {
+    for (sensor, measured) in [("on", true), ("off", false)] {
+        let (_bench, _device, soc) = open_as(Way::Local, "5.2.0", &format!(",power={sensor}"), "");
+        let telemetry = soc.telemetry().unwrap();
+        let power = telemetry.measure(Quantity::Power).unwrap();
+        assert_eq!(power.is_some(), measured, "{power:?}");
+    }
+}
+
+#[test]
+fn every_dialect_is_spoken() {
+    for (version, dialect) in [
+        ("5.0.0", Dialect::A),
+        ("5.0.1", Dialect::A),
+        ("5.1.0", Dialect::B),
+        ("5.1.1", Dialect::C),
+        ("5.2.0", Dialect::D),
+    ] {
+        let (bench, _device, soc) = open_as(Way::Local, version, "", "notify=1");
+        assert_eq!(soc.dialect(), Some(dialect));
+        let mut telemetry = soc.telemetry().unwrap();
+        assert_eq!(telemetry.identify().unwrap().architecture, "Hailo-10H");
+        telemetry.temperature().unwrap();
+        telemetry.health().unwrap();
+        telemetry.log(LogSource::SystemControl).unwrap();
+        let echo = telemetry.echo(&[1, 2, 3]);
+        assert_eq!(echo.is_ok(), dialect >= Dialect::C, "{version}");
+        telemetry.subscribe().unwrap();
+        let notice = telemetry.notice(&soon()).unwrap();
+        assert!(
+            matches!(notice, Some(Notice::Temperature { .. })),
+            "{version}: {notice:?}"
+        );
+        telemetry.close().unwrap();
+        bench.assert_no_complaints();
+    }
+}
+
+#[test]
+fn a_firmware_of_an_unknown_dialect_is_refused_until_one_is_named() {
+    let (_bench, _device, soc) = open_as(Way::Local, "5.2.0", ",version=5.3.0", "");
+    assert_eq!(soc.dialect(), None);
+    let refused = soc.telemetry().unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
+    let telemetry = soc.with_dialect(Dialect::D).telemetry().unwrap();
+    telemetry.identify().unwrap();
+}
+
+#[test]
+fn a_status_comes_back_as_one_and_the_connection_goes_on() {
+    let (_bench, _device, soc) = open("");
+    let connection = soc.connect().unwrap();
+    let known = object(&connection).unwrap();
+    let unknown = HandleRequest {
+        handle: Some(hailo_vfio::spec::rpc::types::Handle { id: 77 }),
+    };
+    let error = connection.call::<GetTemperature>(&unknown).unwrap_err();
+    assert_eq!(error.status(), Some(Status::NOT_FOUND));
+    connection.call::<GetTemperature>(&known).unwrap();
+}
+
+#[test]
+fn a_body_that_makes_no_sense_is_answered() {
+    let (_bench, _device, soc) = open("");
+    let connection = soc.connect().unwrap();
+    let submit = connection.submit(Method::GetTemperature, &[0xff; 9], Buffers::default());
+    let reply = submit.unwrap().wait(&soon()).unwrap();
+    assert_eq!(reply.status, Status::RPC_FAILED);
+    let (error, _) = connection
+        .submit(Method::GetTemperature, &[0; 2049], Buffers::default())
+        .unwrap_err();
+    assert!(
+        matches!(error, RpcError::TooLong { len: 2049, .. }),
+        "{error}"
+    );
+}
+
+/// What a temperature request ends with under a fault, and whether the next one works on the same connection.
+fn under(fault: &str) -> (Result<(), RpcError>, bool) {
+    let (_bench, _device, soc) = open(&format!("{fault}@24"));
+    let connection = soc.connect().unwrap();
+    let handle = object(&connection).unwrap();
+    let body = handle.encode_to_vec();
+    let first = connection
+        .submit(Method::GetTemperature, &body, Buffers::default())
+        .map_err(|(error, _)| error)
+        .and_then(|ticket| ticket.wait(&Deadline::after(Duration::from_millis(400))))
+        .map(drop);
+    let next = connection.call::<GetTemperature>(&handle).is_ok();
+    // Whatever became of this connection, the device takes another one.
+    let again = soc.connect().unwrap();
+    let handle = object(&again).unwrap();
+    again.call::<GetTemperature>(&handle).unwrap();
+    (first, next)
+}
+
+#[test]
+fn a_reply_that_never_comes_times_out_and_the_next_request_works() {
+    let (first, next) = under("rpc-drop");
+    assert!(matches!(first, Err(RpcError::TimedOut { .. })), "{first:?}");
+    assert!(next);
+}
+
+#[test]
+fn a_reply_that_comes_twice_is_taken_once() {
+    let (first, next) = under("rpc-twice");
+    assert!(first.is_ok() && next, "{first:?}");
+}
+
+#[test]
+fn a_reply_with_another_id_is_nobody_s() {
+    let (first, next) = under("rpc-wrong-id");
+    assert!(matches!(first, Err(RpcError::TimedOut { .. })), "{first:?}");
+    assert!(next);
+}
+
+#[test]
+fn a_frame_that_is_none_ends_the_connection_with_a_reason() {
+    for (fault, reason) in [("rpc-bad-magic", "magic"), ("rpc-bad-size", "2049")] {
+        let (first, next) = under(fault);
+        let Err(RpcError::Over(Cause::Protocol(found))) = first else {
+            panic!("{fault}: {first:?}");
+        };
+        assert!(found.contains(reason), "{found}");
+        assert!(!next);
+    }
+}
+
+#[test]
+fn a_close_instead_of_a_reply_ends_the_connection() {
+    for fault in ["rpc-close", "rpc-die=50"] {
+        let (_bench, _device, soc) = open(&format!("{fault}@24"));
+        let connection = soc.connect().unwrap();
+        let handle = object(&connection).unwrap();
+        let error = connection.call::<GetTemperature>(&handle).unwrap_err();
+        assert!(
+            matches!(error, RpcError::Over(Cause::ClosedByPeer)),
+            "{fault}: {error}"
+        );
+        assert_eq!(connection.over(), Some(Cause::ClosedByPeer));
+    }
+}
+
+#[test]
+fn a_log_without_its_buffer_or_short_of_a_byte_ends_the_connection_only() {
+    for fault in ["rpc-close-early@35", "rpc-short-output@35"] {
+        let (_bench, _device, soc) = open(fault);
+        let telemetry = soc.telemetry().unwrap();
+        let error: Error = telemetry.log(LogSource::SystemControl).unwrap_err();
+        assert_ne!(error.kind(), ErrorKind::BadInput, "{fault}: {error}");
+        soc.telemetry().unwrap().identify().unwrap();
+    }
+}
+
+#[test]
+fn notifications_come_in_order_and_a_storm_of_them_harms_nobody() {
+    let (bench, _device, soc) = open("rpc-storm=50@24");
+    let mut telemetry = soc.telemetry().unwrap();
+    telemetry.subscribe().unwrap();
+    telemetry.temperature().unwrap();
+    let mut sequences = Vec::new();
+    while let Some(notice) = telemetry
+        .notice(&Deadline::after(Duration::from_millis(50)))
+        .unwrap()
+    {
+        sequences.push(match notice {
+            Notice::Temperature { sequence, .. }
+            | Notice::Overcurrent { sequence, .. }
+            | Notice::CoreCrc { sequence }
+            | Notice::Throttling { sequence, .. }
+            | Notice::Other { sequence, .. } => sequence,
+            other => panic!("{other:?}"),
+        });
+    }
+    assert_eq!(sequences.len(), 50);
+    assert!(sequences.is_sorted());
+    telemetry.close().unwrap();
+    bench.assert_no_complaints();
+}
+
+#[test]
+fn many_threads_share_a_connection_within_the_server_s_limits() {
+    let (bench, _device, soc) = open("");
+    let connection = soc.connect().unwrap();
+    let handle = object(&connection).unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8 {
+            let (connection, handle) = (connection.clone(), handle);
+            scope.spawn(move || {
+                for _ in 0..20 {
+                    connection.call::<GetTemperature>(&handle).unwrap();
+                }
+                if thread == 0 {
+                    connection.call::<QueryPerformance>(&handle).unwrap();
+                }
+            });
+        }
+    });
+    bench.assert_no_complaints();
+}
+
+#[test]
+fn a_request_in_flight_ends_when_the_device_is_reset() {
+    let (bench, device, soc) = open("rpc-drop@24");
+    let connection = soc.connect().unwrap();
+    let handle = object(&connection).unwrap();
+    std::thread::scope(|scope| {
+        let call = scope.spawn(|| connection.call::<GetTemperature>(&handle).unwrap_err());
+        device.reset().unwrap();
+        let error = call.join().unwrap();
+        assert!(matches!(error, RpcError::Over(Cause::Lost(_))), "{error}");
+    });
+    connection.close().unwrap();
+    bench.assert_no_complaints();
+}
+
+#[test]
+fn a_connection_that_polls_needs_no_interrupt() {
+    let (bench, device, soc) = open("");
+    let connection = soc.connect().unwrap();
+    let handle = object(&connection).unwrap();
+    connection.set_polling(true);
+    connection.call::<GetTemperature>(&handle).unwrap();
+    let before = device.interrupt_counts().interrupts;
+    for _ in 0..20 {
+        connection.call::<GetTemperature>(&handle).unwrap();
+    }
+    assert_eq!(device.interrupt_counts().interrupts, before);
+    connection.set_polling(false);
+    connection.call::<GetTemperature>(&handle).unwrap();
+    bench.assert_no_complaints();
+}
+
+#[test]
+fn a_chip_that_was_asked_to_reboot_or_power_off_is_gone() {
+    let (_bench, device, soc) = open("");
+    soc.telemetry().unwrap().reboot().unwrap();
+    assert!(!device.firmware_loaded().unwrap());
+    let (_bench, _device, soc) = open("");
+    soc.power_off().unwrap();
+}
