@@ -1,9 +1,11 @@
-//! `sim --socket`: the software chip behind a vfio-user socket.
+//! `sim --socket`: the software chip behind a vfio-user socket; `--rpc-listen`: its RPC server behind TCP ports.
 
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use hailo_vfio::model::server::{BindError, Server};
+use hailo_vfio::model::soc::listen::RpcServer;
 use hailo_vfio::model::{Chip, FaultPlan, Profile};
 use hailo_vfio::{Error, ErrorKind};
 use serde::Serialize;
@@ -37,6 +39,7 @@ Examples:
   hailoctl sim --socket /tmp/chip.sock --stats
   hailoctl sim --socket /tmp/chip.sock --profile pi5-gen2-x1,sku=3 --fault stall-stage=3
   hailoctl -d vfio-user:/tmp/chip.sock fw-load DIR      (from another shell)
+  hailoctl sim --rpc-listen 127.0.0.1                   for other clients of the RPC
   hailoctl sim mkfw DIR                                 firmware to load";
 
 /// How to serve.
@@ -44,8 +47,12 @@ Examples:
 #[group(id = "serve")]
 pub(super) struct Args {
     /// The socket to make; one that a killed server left behind is replaced
-    #[arg(long, value_name = "PATH", required = true)]
+    #[arg(long, value_name = "PATH", required_unless_present = "rpc_listen")]
     socket: Option<PathBuf>,
+
+    /// Serve the RPC of a running chip at this address, on its usual ports, to anyone who can reach it
+    #[arg(long, value_name = "ADDRESS")]
+    rpc_listen: Option<IpAddr>,
 
     /// The card and its link
     #[arg(long, default_value = "default")]
@@ -53,46 +60,82 @@ pub(super) struct Args {
 }
 
 #[derive(Serialize)]
-struct Event<'a> {
+struct Event {
     event: &'static str,
-    socket: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    socket: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rpc: Vec<String>,
     profile: String,
     faults: String,
 }
 
 /// Serves until a signal comes.
 pub(super) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<Exit> {
-    let Some(socket) = &args.socket else {
+    if args.socket.is_none() && args.rpc_listen.is_none() {
         return Err(Failure::usage(
             "sim needs a socket",
             "hailoctl sim --socket PATH",
         ));
-    };
-    // Before the chip starts its thread.
+    }
+    // Before anything starts a thread.
     let signals = Signals::take()?;
     let faults: FaultPlan = global.faults()?;
+    let rpc = args.rpc_listen.map(|address| {
+        let bound = RpcServer::bind(address, &args.profile, faults.clone());
+        bound.map_err(|error| {
+            let what = format!("the RPC ports at {address} can't be had");
+            Error::new(ErrorKind::Io, "sim", what).because(error)
+        })
+    });
+    let rpc = rpc.transpose()?;
+    let card = args.socket.as_ref().map(|socket| -> Result<_> {
+        let chip = Chip::new(args.profile.clone(), faults.clone()).map_err(|error| {
+            Error::new(ErrorKind::Io, "sim", "the software chip can't be started").because(error)
+        })?;
+        let server = Server::bind(socket, chip.clone()).map_err(told)?;
+        Ok((chip, server))
+    });
+    let card = card.transpose()?;
     let event = Event {
         event: "serving",
-        socket: &socket.display().to_string(),
+        socket: args.socket.as_ref().map(|path| path.display().to_string()),
+        rpc: rpc
+            .iter()
+            .flat_map(RpcServer::addresses)
+            .map(|at| at.to_string())
+            .collect(),
         profile: args.profile.to_string(),
         faults: faults.to_string(),
     };
-    let chip = Chip::new(args.profile.clone(), faults).map_err(|error| {
-        Error::new(ErrorKind::Io, "sim", "the software chip can't be started").because(error)
-    })?;
-    let server = Server::bind(socket, chip.clone()).map_err(told)?;
     if output.is_json() {
         output.event(&event)?;
     } else {
+        let places = event.socket.iter().chain(&event.rpc);
+        let places: Vec<&str> = places.map(String::as_str).collect();
+        let places = places.join(" and ");
         output.note(format_args!(
-            "serving {} at {} until Ctrl-C",
-            event.profile, event.socket
+            "serving {} at {places} until Ctrl-C",
+            event.profile
         ))?;
     }
-    let served = server.serve(signals.as_fd());
-    drop(server);
-    if global.stats {
-        Stats::of(&chip).tell(output)?;
+    let stop = signals.as_fd();
+    let served = std::thread::scope(|scope| {
+        let rpc = rpc.as_ref().map(|rpc| scope.spawn(move || rpc.serve(stop)));
+        let card = card
+            .as_ref()
+            .map_or(Ok(()), |(_, server)| server.serve(stop));
+        let rpc = rpc.map_or(Ok(()), |thread| {
+            let panicked = |_| Err(std::io::Error::other("its thread panicked"));
+            thread.join().unwrap_or_else(panicked)
+        });
+        card.and(rpc)
+    });
+    if let Some((chip, server)) = card {
+        drop(server);
+        if global.stats {
+            Stats::of(&chip).tell(output)?;
+        }
     }
     served.map_err(|error| {
         Error::new(ErrorKind::Io, "sim", "the socket can't be served any more").because(error)
