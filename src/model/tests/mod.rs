@@ -6,6 +6,7 @@ mod bus;
 mod fault;
 mod files;
 mod host;
+mod infer;
 mod mailbox;
 mod random;
 mod rpc;
