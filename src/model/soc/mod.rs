@@ -12,7 +12,7 @@
 //! | inference: jobs, the NN core's time; what comes out | `infer`, `run`; [`output`] |
 //! | device objects: who it is, logs, power | `device`, `power` |
 //! | temperature, load; notifications | `sensors`, `notify` |
-//! | the server behind TCP ports | [`listen`] |
+//! | the server behind TCP ports; on bytes in memory | [`listen`]; [`recorded`] |
 
 mod connection;
 mod device;
@@ -24,6 +24,7 @@ mod notify;
 mod objects;
 pub mod output;
 mod power;
+pub mod recorded;
 mod run;
 mod sensors;
 

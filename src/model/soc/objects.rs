@@ -104,7 +104,12 @@ impl Connection {
         let deadline = Instant::now() + PATIENCE;
         while !objects.may_open(&group) {
             let left = deadline.saturating_duration_since(Instant::now());
-            if group != UNIQUE_GROUP || left.is_zero() {
+            // What this very client holds nobody gives back meanwhile.
+            let own = objects
+                .vdevices
+                .values()
+                .any(|vdevice| vdevice.owner == self.id);
+            if group != UNIQUE_GROUP || own || left.is_zero() {
                 return Err(Status::DEVICE_IN_USE.into());
             }
             let woken = self.server.freed.wait_timeout(objects, left);
