@@ -95,17 +95,18 @@ impl PagePool {
         ftruncate(&fd, i64::try_from(len).map_err(|_| invalid())?)?;
         let mapping = reserve(len, align)?;
         mapping.place(&fd, 0, 0, len)?;
-        let start: *mut libc::c_void = mapping.address.as_ptr().cast();
-        // SAFETY: the range is the mapping; the call changes which pages lie there, not what they hold.
-        if unsafe { libc::madvise(start, len, MADV_COLLAPSE) } != 0 {
-            // Since Linux 6.1, where huge pages are built in. Small pages do, too.
-            log::debug!("no huge pages: {}", io::Error::last_os_error());
-        }
         for page in (0..len).step_by(page_size()) {
             // SAFETY: `page` is below the mapping's length.
             let place = unsafe { mapping.address.add(page) };
             // SAFETY: as above; the byte is mapped for writing.
             unsafe { place.write_volatile(0) };
+        }
+        // Only pages that are there are put together.
+        let start: *mut libc::c_void = mapping.address.as_ptr().cast();
+        // SAFETY: the range is the mapping; the call changes which pages lie there, not what they hold.
+        if unsafe { libc::madvise(start, len, MADV_COLLAPSE) } != 0 {
+            // Since Linux 6.1, where huge pages are built in. Small pages do, too.
+            log::debug!("no huge pages: {}", io::Error::last_os_error());
         }
         Ok(Self { fd, mapping })
     }
