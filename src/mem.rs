@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
 use nix::unistd::{SysconfVar, ftruncate, sysconf};
 
 pub use pool::PagePool;
@@ -86,10 +86,19 @@ impl Mapping {
         let offset = i64::try_from(offset).map_err(|_| invalid())?;
         // SAFETY: a fresh mapping at an address of the kernel's choice overlaps nothing of ours.
         let address = unsafe { mmap(None, size, protection, MapFlags::MAP_SHARED, fd, offset) }?;
-        Ok(Self {
+        let this = Self {
             address: address.cast(),
             len,
-        })
+        };
+        this.keep_from_children()?;
+        Ok(this)
+    }
+
+    /// A forked child, a guardian above all, must not keep pages and files alive.
+    fn keep_from_children(&self) -> io::Result<()> {
+        let (start, advice) = (self.address.cast(), MmapAdvise::MADV_DONTFORK);
+        // SAFETY: the range is this mapping; nothing of it changes in this process.
+        Ok(unsafe { madvise(start, self.len, advice) }?)
     }
 }
 

@@ -95,6 +95,7 @@ impl PagePool {
         ftruncate(&fd, i64::try_from(len).map_err(|_| invalid())?)?;
         let mapping = reserve(len, align)?;
         mapping.place(&fd, 0, 0, len)?;
+        mapping.keep_from_children()?;
         for page in (0..len).step_by(page_size()) {
             // SAFETY: `page` is below the mapping's length.
             let place = unsafe { mapping.address.add(page) };
@@ -141,6 +142,7 @@ impl PagePool {
             mapping.place(&self.fd, run[0] * page, at, len)?;
             at += len;
         }
+        mapping.keep_from_children()?;
         let mut wanted = pages.to_vec();
         wanted.sort_unstable();
         let mut from = 0;

@@ -8,7 +8,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 
-use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, munmap};
 
 /// A mapped BAR. Unmapped on drop.
 ///
@@ -46,12 +46,16 @@ impl MappedBar {
         // SAFETY: a fresh mapping at an address of the kernel's choice overlaps nothing of ours.
         let address =
             unsafe { mmap(None, size, protection, MapFlags::MAP_SHARED, device, offset) }?;
-        Ok(Self {
+        let this = Self {
             address: address.cast(),
             skip,
             len,
             mapped,
-        })
+        };
+        // A mapping in a forked child would keep the device open.
+        // SAFETY: the range is this mapping; nothing of it changes in this process.
+        unsafe { madvise(address, mapped, MmapAdvise::MADV_DONTFORK) }?;
+        Ok(this)
     }
 
     /// The place of the word at `offset`.

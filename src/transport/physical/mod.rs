@@ -45,9 +45,9 @@ use pins::{Pin, Pins};
 use runs::Runs;
 
 /// Bytes of memory in which the longest list is looked for.
-const SAMPLE: usize = 16 << 20;
+const SAMPLE: usize = 8 << 20;
 /// Lists that must fit into the sample: those of a boot, with some to spare.
-const LISTS: usize = 8;
+const LISTS: usize = 6;
 /// Most memory in which a place for one list is looked for.
 const MOST: usize = 64 << 20;
 

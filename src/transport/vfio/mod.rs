@@ -22,12 +22,14 @@ mod iommufd;
 mod noiommu;
 mod space;
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+
 use super::physical::Guarded;
-use super::reason::{Reason, Rejection, Unconfined};
+use super::reason::{Reason, Rejection, Unconfined, refused};
 use super::{
     Capabilities, Direction, Placement, Region, ResetAbility, Result, Segments, Sync, Transport,
     TransportError, Width,
@@ -63,6 +65,8 @@ enum Memory {
     /// By physical addresses.
     Physical {
         guarded: Box<Guarded>,
+        /// Readable when the guardian is gone, or the device.
+        lost: Epoll,
         /// Container and group: held open as long as the device is in use.
         _held: [OwnedFd; 2],
     },
@@ -187,6 +191,11 @@ fn open_by(
         AccessPath::Sysfs => return Err(Reason::NotOffered),
     };
     let device = Device::new(address.to_string(), parts.device).map_err(Reason::Unusable)?;
+    if let Memory::Physical { lost, .. } = &parts.memory {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, 0);
+        lost.add(device.lost(), event)
+            .map_err(refused("watching the device"))?;
+    }
     Ok((device, parts.memory))
 }
 
@@ -228,7 +237,19 @@ impl Transport for VfioTransport {
     }
 
     fn lost(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.device.lost())
+        Some(match &self.memory {
+            Memory::Confined(_) => self.device.lost(),
+            Memory::Physical { lost, .. } => lost.0.as_fd(),
+        })
+    }
+
+    fn loss(&self) -> &'static str {
+        match &self.memory {
+            Memory::Confined(_) => "the kernel asks for the device back or reports an error",
+            Memory::Physical { .. } => {
+                "the kernel asks for the device back or reports an error, or its guardian process was killed"
+            }
+        }
     }
 
     fn allocate(&self, len: usize, placement: Placement) -> Result<HostMemory> {

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
 use super::group::CONTAINER;
 use super::{Memory, Parts, ioctl};
@@ -51,8 +52,15 @@ pub(super) fn open(root: &Root, node: &Path, address: Bdf) -> Result<Parts, Reas
     // The kernel stops the device when it is closed, but closes files in no order: the guardian sees to
     // it that memory is let go of afterwards.
     let guarded = lock.guard(space, &[])?;
+    let watched = || {
+        let lost = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        lost.add(guarded.guardian(), EpollEvent::new(EpollFlags::EPOLLIN, 0))?;
+        Ok(lost)
+    };
+    let lost = watched().map_err(refused("watching the guardian"))?;
     let memory = Memory::Physical {
         guarded: Box::new(guarded),
+        lost,
         _held: [container, group],
     };
     Ok(Parts { device, memory })
