@@ -53,6 +53,7 @@ fn a_boot_arrives_whole_though_no_cache_is_in_step() {
     let upload = booted.unwrap().upload.unwrap();
     assert_eq!(upload.channels, 1);
     assert!(upload.copied > 0, "files can't be mapped here");
+    assert_eq!(upload.caches_follow, Some(false), "and it was noticed");
     assert_arrived(&chip, &set);
 }
 

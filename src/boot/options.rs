@@ -90,6 +90,10 @@ pub struct BootReport {
     pub copied: u64,
     /// DMA channels used.
     pub channels: usize,
+    /// Whether the processor's caches followed what the device wrote; only without an IOMMU, and where it
+    /// could be told. `Some(true)` may be an accident, `Some(false)` is certain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caches_follow: Option<bool>,
     /// How long each stage took, in order.
     pub stages: Vec<Duration>,
 }

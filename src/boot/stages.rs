@@ -73,6 +73,7 @@ pub fn upload(
         bytes: 0,
         copied: 0,
         channels: 0,
+        caches_follow: None,
         stages: Vec::new(),
     };
     let last = stages.last().map_or(0, |stage| stage.number);
@@ -326,9 +327,29 @@ impl StageRun<'_, '_> {
                 other => other,
             });
         }
+        report.caches_follow = transfer.caches_followed()?;
+        self.tell_caches(report.caches_follow);
         self.trigger()?;
         transfer.finish()?;
         self.wait(total)
+    }
+
+    /// Tells where what was seen of the caches and what is known of the host differ, or decide something.
+    fn tell_caches(&self, follow: Option<bool>) {
+        let name = self.transport().name();
+        match (follow, self.transport().capabilities().coherent) {
+            (Some(false), _) => {
+                log::info!(
+                    "{name}: the caches do not follow the card; they are kept in order by hand"
+                );
+            }
+            (Some(true), false) => {
+                log::debug!(
+                    "{name}: the caches seem to follow the card; they are kept in order all the same"
+                );
+            }
+            _ => {}
+        }
     }
 
     fn trigger_and_wait(&mut self, total: u64) -> Result<(), BootError> {

@@ -50,6 +50,9 @@ pub(super) struct BootTransfer {
     transport: Arc<dyn Transport>,
     /// Descriptors that a channel takes: all but the last of its list.
     each: u32,
+    /// Whether it is to be found out if the host is coherent. Where an IOMMU is in use the kernel has made
+    /// sure of that.
+    watch: bool,
     channels: Vec<BootChannel>,
     files: Vec<FilePages>,
 }
@@ -93,6 +96,7 @@ impl BootTransfer {
         let mut transfer = Self {
             transport: transport.clone(),
             each,
+            watch: !transport.capabilities().confined,
             channels: Vec::new(),
             files: Vec::new(),
         };
@@ -107,7 +111,7 @@ impl BootTransfer {
                 .push(FilePages::new(transport, &placed.file.file, len).map_err(DmaError::from)?);
         }
         for (number, _) in (0..BOOT_CHANNELS).zip(0..descriptors.div_ceil(u64::from(each))) {
-            let host = DescriptorList::new(transport, list, false)?;
+            let host = DescriptorList::new(transport, list, transfer.watch)?;
             let device = DescriptorList::new(transport, list, false)?;
             transfer.channels.push(BootChannel {
                 number,
@@ -147,8 +151,13 @@ impl BootTransfer {
                     + u32::try_from(bytes.div_ceil(to_usize(page))).unwrap_or(free)
                     == self.each;
                 let ends = last_file && offset + bytes == pages.len();
+                let status = if self.watch {
+                    control::REQUEST_STATUS
+                } else {
+                    0
+                };
                 let last_control = if fills || ends {
-                    control::INTERRUPT_HOST
+                    control::INTERRUPT_HOST | status
                 } else {
                     control::PLAIN
                 };
@@ -186,7 +195,13 @@ impl BootTransfer {
     }
 
     /// Makes all descriptors available, host side then device side, channel by channel.
-    pub(super) fn launch(&mut self) -> Result<(), TransportError> {
+    pub(super) fn launch(&mut self) -> Result<(), DmaError> {
+        if self.watch {
+            // Brings the status words into a cache, for `caches_followed`.
+            for channel in &self.channels {
+                channel.host.status(channel.used - 1)?;
+            }
+        }
         crate::dma::before_doorbell();
         for channel in &self.channels {
             let (host, device) = channel.sides();
@@ -266,6 +281,19 @@ impl BootTransfer {
                 });
             }
         }
+    }
+
+    /// After the transfer: whether the processor's caches followed what the device wrote meanwhile; `None`
+    /// where that was not looked at, or could not be told.
+    pub(super) fn caches_followed(&self) -> Result<Option<bool>, DmaError> {
+        let mut followed = None;
+        for channel in self.channels.iter().filter(|_| self.watch) {
+            match channel.host.caches_followed(channel.used - 1)? {
+                Some(false) => return Ok(Some(false)),
+                found => followed = followed.or(found),
+            }
+        }
+        Ok(followed)
     }
 
     /// The registers of all channels, for an error.

@@ -151,6 +151,26 @@ impl DescriptorList {
         ))
     }
 
+    /// Whether the processor's caches followed when the device wrote the status word of descriptor `index`:
+    /// it was read before the device was told to go ([`Self::status`]), so a cache has it, and has not been
+    /// looked at since. `None` where there is no status, or the transport does no maintenance that would
+    /// bring it to light.
+    ///
+    /// That they did not follow is certain. That they did may be an accident: a line leaves a cache now and
+    /// then by itself.
+    ///
+    /// # Errors
+    /// The index is outside the list.
+    pub fn caches_followed(&self, index: u32) -> Result<Option<bool>, DmaError> {
+        if self.status(index)?.is_done() {
+            return Ok(Some(true));
+        }
+        let offset = to_usize(index) * LEN;
+        let transport = self.mapping.transport();
+        transport.sync(self.mapping.memory(), offset, LEN, Sync::ForCpu);
+        Ok(self.status(index)?.is_done().then_some(false))
+    }
+
     /// Descriptor `index` as it lies in memory, for reports only.
     ///
     /// # Errors

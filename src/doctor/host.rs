@@ -131,11 +131,12 @@ pub(super) const TABLE: &[Condition] = &[
         title: "processor and card see different data",
         meaning: "On some boards, the Raspberry Pi 5 among them, the processor's caches do not follow what the card writes; a driver must care for that itself.",
         advice: &[
-            "nothing to do in this release: it opens cards behind an IOMMU only, where the kernel has made sure of this",
+            "nothing to do: hailoctl keeps the caches in order itself where the device tree does not say that the board does",
+            "if data is wrong all the same: report it, with the archive of hailoctl report",
         ],
         source: "SLM-OS/SLM-Operating-System issue 682, pulls 350, 999",
         detection: Detection::Elsewhere(
-            "only a transfer there and back would show it, on a card without an IOMMU, which this release does not open",
+            "only a transfer shows it: fw-load looks, where no IOMMU is in use, and says so with -v",
         ),
     },
     Condition {
