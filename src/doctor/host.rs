@@ -29,7 +29,7 @@ pub(super) const TABLE: &[Condition] = &[
         title: "this kernel has no VFIO",
         meaning: "VFIO is the part of Linux that lends a card to a program and keeps watch over it. Stock Raspberry Pi OS is built without it. Then hailoctl can reach the card in a simpler way only (sysfs): as root, without interrupts, and with nothing that confines the card. The vendor's driver does not need VFIO.",
         advice: &[
-            "to use hailoctl with this kernel, on a computer that is yours alone: `sudo hailoctl --allow-no-iommu fw-load`; docs/guide/raspberry-pi-stock.md tells what that gives up",
+            "to use hailoctl with this kernel, on a computer that is yours alone: `sudo hailoctl bind --no-driver && sudo hailoctl --allow-no-iommu fw-load`; docs/guide/raspberry-pi-stock.md tells what that gives up",
             "on a Raspberry Pi, or build a kernel with VFIO: docs/guide/raspberry-pi-vfio-kernel.md has the options and commands",
             "on a PC, use your distribution's standard kernel, which has VFIO",
             "to use the vendor's software: nothing to do",
@@ -129,14 +129,14 @@ pub(super) const TABLE: &[Condition] = &[
         id: "M-10",
         severity: Severity::Warning,
         title: "processor and card see different data",
-        meaning: "On some boards, the Raspberry Pi 5 among them, the processor's caches do not follow what the card writes; a driver must care for that itself.",
+        meaning: "On some boards, the Raspberry Pi 5 among them, the processor's caches do not follow what the card writes; a driver must care for that itself. hailoctl does so on 64-bit Arm, wherever the board's description (the device tree) does not say that caches follow (dma-coherent). If that is wrong, or another driver forgets it, old data arrives.",
         advice: &[
-            "nothing to do: hailoctl keeps the caches in order itself where the device tree does not say that the board does",
-            "if data is wrong all the same: report it, with the archive of hailoctl report",
+            "if the third stage fails on a board without an IOMMU, and H-03 does not explain it, send what hailoctl saw: `sudo hailoctl report card.tar`",
+            "with an IOMMU: nothing to do, the kernel has made sure of it",
         ],
         source: "SLM-OS/SLM-Operating-System issue 682, pulls 350, 999",
         detection: Detection::Elsewhere(
-            "only a transfer shows it: fw-load looks, where no IOMMU is in use, and says so with -v",
+            "only data that went there and back shows it: `hailoctl fw-load` fails in its third stage, or the card's answers make no sense",
         ),
     },
     Condition {

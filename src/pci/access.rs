@@ -208,7 +208,7 @@ impl Obstacle {
             Self::KernelDriver {
                 address, holders, ..
             } if holders.processes.is_empty() => {
-                format!("sudo hailoctl bind -d {address} takes it from there and gives it to vfio-pci")
+                format!("sudo hailoctl bind -d {address} (with --no-driver where the kernel has no VFIO)")
             }
             Self::KernelDriver {
                 address, holders, ..

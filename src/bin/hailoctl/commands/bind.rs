@@ -22,7 +22,8 @@ use crate::output::Output;
 Examples:
   sudo hailoctl bind
   sudo hailoctl bind -d 0000:03:00.0 --yes   without a question, for scripts
-  hailoctl bind -n                           only say what would be written")]
+  hailoctl bind -n                           only say what would be written
+  sudo hailoctl bind --no-driver             where the kernel has no VFIO")]
 pub(crate) struct Args {
     #[command(flatten)]
     consent: Consent,
@@ -30,6 +31,11 @@ pub(crate) struct Args {
     /// Take the other devices of the card's IOMMU group, too: their drivers lose them
     #[arg(long)]
     group: bool,
+
+    /// Leave the card without a driver instead: for a kernel without VFIO, together with the option
+    /// --allow-no-iommu when the card is opened
+    #[arg(long, conflicts_with = "group")]
+    no_driver: bool,
 }
 
 /// Whether to do it.
@@ -56,7 +62,12 @@ struct Done<'a> {
 pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<Exit> {
     let root = global.root()?;
     let card = card(global)?;
-    let plan = Plan::bind(&root, &card, args.group).map_err(|error| told(&card, error))?;
+    let plan = if args.no_driver {
+        Plan::detach(&root, &card)
+    } else {
+        Plan::bind(&root, &card, args.group)
+    };
+    let plan = plan.map_err(|error| told(&card, error))?;
     carry_out(&root, &card, &plan, &args.consent, output)
 }
 
