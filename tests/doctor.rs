@@ -27,7 +27,7 @@ const MACHINES: &[(&str, &str)] = &[
     ("haos", "P-04 V-10 L-01 H-12 M-02"),
     ("in-use", ""),
     ("kernel-driver", "P-06"),
-    ("lockdown", "M-02 M-09"),
+    ("lockdown", "M-09"),
     ("lxc", "P-06 V-05 M-11"),
     ("mrrs-128", "L-08 L-09"),
     ("no-address", "P-03"),

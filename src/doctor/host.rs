@@ -119,7 +119,7 @@ pub(super) const TABLE: &[Condition] = &[
         title: "kernel lockdown closes the way to the card",
         meaning: "With Secure Boot the kernel may forbid programs, even those of root, to touch devices directly. VFIO with an IOMMU (hardware that keeps the card inside the memory that it was given) stays allowed, but this machine has not got it for this card.",
         advice: &[
-            "switch the IOMMU on in the firmware setup (VT-d, AMD-Vi or IOMMU), then `sudo hailoctl bind -d {device}`",
+            "use your distribution's standard kernel, which has VFIO, and switch the IOMMU on in the firmware setup (VT-d, AMD-Vi or IOMMU); then `sudo hailoctl bind -d {device}`",
             "or switch Secure Boot off in the firmware setup; docs/guide/secure-boot.md tells what stays possible with it",
         ],
         source: "Linux drivers/pci/pci-sysfs.c",
@@ -220,8 +220,9 @@ fn obstacles<T>(facts: &Facts, find: impl Fn(&Obstacle) -> Option<T>) -> Vec<(&C
 }
 
 fn no_vfio(facts: &Facts) -> Vec<Seen> {
-    if facts.container.is_some() {
-        return Vec::new(); // The host's modules can't be seen from inside.
+    // The host's modules can't be seen from inside; with lockdown, going without VFIO is no way out.
+    if facts.container.is_some() || !lockdown(facts).is_empty() {
+        return Vec::new();
     }
     let kernel = facts
         .platform
