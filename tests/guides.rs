@@ -204,3 +204,39 @@ fn each_guide_leads_to_a_running_card_and_says_what_can_go_wrong_and_what_was_tr
         );
     }
 }
+
+/// What stands in backticks in the first column of a table of failures is said by the tool, to the word;
+/// `…` stands for what differs. What others say stands in quotation marks.
+#[test]
+fn messages_that_the_guides_quote_are_those_of_the_tool() {
+    let mut sources = String::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                sources += &fs::read_to_string(path).unwrap();
+            }
+        }
+    }
+    let mut count = 0;
+    for page in guides() {
+        let text = fs::read_to_string(&page).unwrap();
+        let Some((_, table)) = text.split_once("## What can go wrong") else {
+            continue;
+        };
+        for row in table.lines().filter_map(|line| line.strip_prefix("| ")) {
+            let seen = row.split('|').next().unwrap();
+            for message in seen.split('`').skip(1).step_by(2) {
+                let parts = message.split('…').map(str::trim);
+                for part in parts.filter(|part| part.contains(' ')) {
+                    count += 1;
+                    assert!(sources.contains(part), "{}: {part}", page.display());
+                }
+            }
+        }
+    }
+    assert!(count > 10, "only {count} messages");
+}
