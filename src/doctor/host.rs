@@ -131,12 +131,13 @@ pub(super) const TABLE: &[Condition] = &[
         title: "processor and card see different data",
         meaning: "On some boards, the Raspberry Pi 5 among them, the processor's caches do not follow what the card writes; a driver must care for that itself. hailoctl does so on 64-bit Arm, wherever the board's description (the device tree) does not say that caches follow (dma-coherent). If that is wrong, or another driver forgets it, old data arrives.",
         advice: &[
-            "if the third stage fails on a board without an IOMMU, and H-03 does not explain it, send what hailoctl saw: `sudo hailoctl report card.tar`",
+            "without an IOMMU, see what hailoctl found out while it loaded: `sudo hailoctl -v --allow-no-iommu fw-load`",
+            "if the third stage fails there, and H-03 does not explain it, send what hailoctl saw: `sudo hailoctl report card.tar`",
             "with an IOMMU: nothing to do, the kernel has made sure of it",
         ],
         source: "SLM-OS/SLM-Operating-System issue 682, pulls 350, 999",
         detection: Detection::Elsewhere(
-            "only data that went there and back shows it: `hailoctl fw-load` fails in its third stage, or the card's answers make no sense",
+            "only data that the card wrote shows it: `hailoctl -v fw-load` looks, where no IOMMU confines the card",
         ),
     },
     Condition {
