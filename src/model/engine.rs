@@ -15,6 +15,7 @@ use super::side::error;
 use super::timing::{LinkClock, Timing};
 use crate::addr::{DeviceAddr, Iova};
 use crate::spec::descriptor::{Descriptor, LEN, MAX_PAGE, Status, control, data_id};
+use crate::transport::local::DmaFault;
 
 /// Most bytes moved by one copy.
 pub(super) const SLICE: usize = 1 << 18;
@@ -128,7 +129,10 @@ impl Engine {
                 }
             };
             room = room.map(|room| room.saturating_sub(u64::try_from(len).unwrap_or(0)));
-            let (host, device) = (pair[SOURCE].address(), pair[DESTINATION].address());
+            let (host, device) = (
+                pair[job.host_side()].address(),
+                pair[job.device_side()].address(),
+            );
             if !self.run.continues(host, device, len) {
                 self.flush(job)?;
                 self.run = Run {
@@ -205,10 +209,10 @@ impl Engine {
             return Ok(());
         }
         for index in run.first..run.first + run.pages {
-            let source = self.descriptor(SOURCE, index);
-            let device = DeviceAddr(self.descriptor(DESTINATION, index).address().0);
-            let len = usize::try_from(source.page_size()).unwrap_or(0);
-            self.copy(job, source.address(), device, len, 1)
+            let host = self.descriptor(job.host_side(), index);
+            let device = DeviceAddr(self.descriptor(job.device_side(), index).address().0);
+            let len = usize::try_from(host.page_size()).unwrap_or(0);
+            self.copy(job, host.address(), device, len, 1)
                 .map_err(|refusal| (refusal, Some(index)))?;
         }
         Ok(())
@@ -230,26 +234,36 @@ impl Engine {
                 } else {
                     "DRAM is not trained yet"
                 };
-                let text = format!("it can't write {len} bytes to device address {device}: {why}");
-                Refusal::of_host(DESTINATION, error::BUS, text)
+                let text = format!("it can't reach {len} bytes at device address {device}: {why}");
+                Refusal::of_host(job.device_side(), error::BUS, text)
             })?;
         let slice = &mut self.slice[..len];
-        job.host.read(host, slice).map_err(|fault| {
-            Refusal::of_host(
-                SOURCE,
-                error::BUS,
-                format!("its data can't be read: {fault}"),
-            )
-        })?;
-        job.dram.store(offset, slice).map_err(|NoMemory| Refusal {
-            side: DESTINATION,
+        let own = || Refusal {
+            side: job.device_side(),
             code: error::BUS,
             cause: Cause::Own,
-        })?;
+        };
+        let of_host = |what: &str, fault: DmaFault| {
+            let text = format!("its data can't be {what}: {fault}");
+            Refusal::of_host(job.host_side(), error::BUS, text)
+        };
+        if job.to_device() {
+            job.host
+                .read(host, slice)
+                .map_err(|fault| of_host("read", fault))?;
+            job.dram.store(offset, slice).map_err(|NoMemory| own())?;
+        } else {
+            job.dram.load(offset, slice).map_err(|_| own())?;
+            job.host
+                .write(host, slice)
+                .map_err(|fault| of_host("written", fault))?;
+        }
         let bytes = u64::try_from(len).unwrap_or(0);
         self.done.pages += pages;
         self.done.bytes += bytes;
-        self.done.landed.push((device, bytes));
+        if job.to_device() {
+            self.done.landed.push((device, bytes));
+        }
         Ok(())
     }
 
@@ -257,7 +271,7 @@ impl Engine {
     /// stopped meanwhile.
     fn tell(&mut self, shared: &Shared, job: &Job, asked: [bool; 2]) -> bool {
         let done = std::mem::take(&mut self.done);
-        self.link.occupy(0, done.bytes);
+        self.link.occupy(usize::from(!job.to_device()), done.bytes);
         done.pages == 0 || shared.change(|core| core.commit(job, &done, asked))
     }
 
@@ -287,7 +301,8 @@ fn check(
             cause: Cause::Fault(Fault::DescriptorError(number)),
         });
     }
-    for (side, id) in [(SOURCE, data_id::HOST), (DESTINATION, data_id::DEVICE)] {
+    let (host, device) = (job.host_side(), job.device_side());
+    for (side, id) in [(host, data_id::HOST), (device, data_id::DEVICE)] {
         let descriptor = pair[side];
         let wrong = if descriptor.control() & control::REQUEST_STATUS_ON_ERROR == 0 {
             "lacks control bit 1"
@@ -304,20 +319,25 @@ fn check(
         );
         return Err(Refusal::of_host(side, error::DESCRIPTOR, text));
     }
-    let (bytes, other) = (pair[SOURCE].page_size(), pair[DESTINATION].page_size());
+    let (bytes, other) = (pair[host].page_size(), pair[device].page_size());
     if !(1..=MAX_PAGE).contains(&bytes) {
-        let text = format!("descriptor {number} of the source side has a page of {bytes} bytes");
-        return Err(Refusal::of_host(SOURCE, error::DESCRIPTOR, text));
+        let text = format!(
+            "descriptor {number} of the {} side has a page of {bytes} bytes",
+            NAMES[host]
+        );
+        return Err(Refusal::of_host(host, error::DESCRIPTOR, text));
     }
-    // Page size 0 in the device's list: drivers 4.21.0 to 5.0.1; the source side's size holds.
+    // Page size 0 in the device's list: drivers 4.21.0 to 5.0.1; the host side's size holds.
     if other != 0 && other != bytes {
         let text = format!(
-            "descriptor {number} has {bytes} bytes on the source side, {other} on the destination side"
+            "descriptor {number} has {bytes} bytes on the {} side, {other} on the {} side",
+            NAMES[host], NAMES[device]
         );
-        return Err(Refusal::of_host(DESTINATION, error::DESCRIPTOR, text));
+        return Err(Refusal::of_host(device, error::DESCRIPTOR, text));
     }
     if let Some((limit, _)) = job
         .room
+        .filter(|_| job.to_device())
         .filter(|_| room.is_some_and(|room| room < bytes.into()))
     {
         return Err(Refusal {

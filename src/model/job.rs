@@ -42,6 +42,27 @@ pub(super) struct Job {
     pub(super) part: Option<Part>,
 }
 
+impl Job {
+    /// Which way it carries data.
+    pub(super) fn to_device(&self) -> bool {
+        self.channel < FIRST_FROM_DEVICE
+    }
+
+    /// The side whose list describes host memory.
+    pub(super) fn host_side(&self) -> usize {
+        if self.to_device() {
+            SOURCE
+        } else {
+            DESTINATION
+        }
+    }
+
+    /// The side whose list describes the chip's memory.
+    pub(super) fn device_side(&self) -> usize {
+        DESTINATION - self.host_side()
+    }
+}
+
 impl Core {
     /// The next batch, of the first channel from `from` on that has one. `busy` tells for each direction whether
     /// the link has no time for it.
@@ -127,8 +148,6 @@ impl Core {
             } else {
                 None
             }
-        } else if channel >= FIRST_FROM_DEVICE {
-            Some("the boot uses channels 0 to 15 only")
         } else if !self.config.is_master() {
             Some("bus mastering is off")
         } else if self.pcie_config & PCIE_CONFIG_OPEN_VDMA == 0 {

@@ -2,6 +2,7 @@
 
 use super::files::{Container, LISTS, noise, stage_1, stage_2};
 use super::host::*;
+use crate::transport::local::Host;
 
 const HOST_LIST: u64 = LISTS;
 const DEVICE_LIST: u64 = LISTS + 0x10_0000;
@@ -56,7 +57,6 @@ fn launch(bench: &Bench, depth: u32, host: &[Entry], device: &[Entry]) {
 }
 
 fn status_of(bench: &Bench, list: u64, index: u64) -> u32 {
-    use crate::transport::local::Host;
     let mut word = [0; 4];
     bench
         .memory
@@ -323,11 +323,28 @@ fn an_abort_or_a_reset_in_the_middle_is_quiet() {
     bench.assert_no_complaints();
 }
 
+/// Inferred: the engine does not know what a boot is.
 #[test]
-fn channels_to_the_host_have_nothing_to_move_in_a_boot() {
-    let bench = trained("none");
+fn channels_to_the_host_carry_data_back_between_stages() {
+    let mut bench = trained("none");
+    let (host, device) = pages(&[512, 512, 100]);
+    launch(&bench, 0, &host, &device);
+    assert_eq!(bench.wait_for(0, 1), (0, 0));
+    bench.memory.put(DATA, vec![0; 4096]);
+    bench.memory.put(HOST_LIST, list(&host));
+    bench.memory.put(DEVICE_LIST, list(&device));
     bench.start_side(0x210, HOST_LIST, 0);
-    bench.feed_side(0x210, 1);
+    bench.start_side(0x200, DEVICE_LIST, 0);
+    bench.feed_side(0x210, 3);
+    bench.feed_side(0x200, 3);
     bench.settle();
-    bench.assert_complaint("the boot uses channels 0 to 15 only");
+    assert_eq!(bench.read(VDMA, 0x214), 0x0003_0003);
+    let mut found = vec![0; 1124];
+    bench
+        .memory
+        .read(crate::addr::Iova(DATA), &mut found)
+        .unwrap();
+    assert_eq!(found, noise(64 << 10, 5)[..1124]);
+    assert_eq!(bench.chip.counters().bytes_from_device, 1124);
+    bench.assert_no_complaints();
 }
