@@ -56,16 +56,48 @@ pub fn upload(
     options: &BootOptions,
     progress: &mut dyn FnMut(&Progress),
 ) -> Result<BootReport, BootError> {
+    run(context, set, options, progress, stages(context, set)?)
+}
+
+/// As [`upload`], up to the stage that moves by DMA, which it gives: the chip's memory is up then, and what lies
+/// where that stage's files go is nobody's.
+///
+/// # Errors
+/// As [`upload`].
+pub(crate) fn upload_before_dma(
+    context: &BootContext<'_>,
+    set: &FirmwareSet,
+    options: &BootOptions,
+    progress: &mut dyn FnMut(&Progress),
+) -> Result<&'static Stage, BootError> {
+    let stages = stages(context, set)?;
+    let by_dma = |stage: &Stage| stage.transport == StageTransport::Vdma;
+    let first = stages.iter().position(by_dma);
+    let first = first.ok_or(BootError::NoSuchLayout(set.layout()))?;
+    run(context, set, options, progress, &stages[..first])?;
+    Ok(&stages[first])
+}
+
+fn stages(context: &BootContext<'_>, set: &FirmwareSet) -> Result<&'static [Stage], BootError> {
     if set.board().chip != context.board.chip {
         return Err(BootError::WrongChip {
             set: set.board().chip,
             device: context.board.chip,
         });
     }
-    let stages = context
-        .board
-        .stages(set.layout())
-        .ok_or(BootError::NoSuchLayout(set.layout()))?;
+    let stages = context.board.stages(set.layout());
+    stages.ok_or(BootError::NoSuchLayout(set.layout()))
+}
+
+fn run(
+    context: &BootContext<'_>,
+    set: &FirmwareSet,
+    options: &BootOptions,
+    progress: &mut dyn FnMut(&Progress),
+    stages: &'static [Stage],
+) -> Result<BootReport, BootError> {
+    let last = context.board.stages(set.layout()).and_then(<[_]>::last);
+    let last = last.map_or(0, |stage| stage.number);
     let transport = &**context.transport;
     open_vdma(transport, context.board)?;
     let mut report = BootReport {
@@ -76,7 +108,6 @@ pub fn upload(
         caches_follow: None,
         stages: Vec::new(),
     };
-    let last = stages.last().map_or(0, |stage| stage.number);
     for stage in stages {
         let started = Instant::now();
         let mut run = StageRun {

@@ -5,8 +5,10 @@
 
 mod irq;
 mod latency;
+mod link;
 mod mmio;
 
 pub use irq::IrqProbe;
 pub use latency::Latency;
+pub use link::{LinkOptions, LinkPoint, LinkProbe, RoundTrip, Way};
 pub use mmio::{MmioProbe, ReadProbe, WriteProbe};

@@ -60,7 +60,7 @@ impl DmaBuffer {
     }
 
     /// The mapping, for cache maintenance.
-    pub(super) fn mapping(&self) -> &Mapping {
+    pub(crate) fn mapping(&self) -> &Mapping {
         &self.mapping
     }
 }

@@ -2,7 +2,9 @@
 
 mod figures;
 mod irq;
+mod link;
 mod mmio;
+mod svg;
 
 use std::path::PathBuf;
 
@@ -21,6 +23,7 @@ use crate::output::{BOLD, Output};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
+  hailoctl probe link --firmware firmware/5.2.0
   hailoctl probe mmio -d 0000:03:00.0
   hailoctl probe irq --firmware firmware/5.2.0 --save before.json
   hailoctl probe irq --firmware firmware/5.2.0 --baseline before.json")]
@@ -31,6 +34,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum What {
+    Link(link::Args),
     Mmio(mmio::Args),
     Irq(irq::Args),
 }
@@ -50,6 +54,7 @@ struct Common {
 /// Measures.
 pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<Exit> {
     match &args.what {
+        What::Link(args) => link::run(args, global, output),
         What::Mmio(args) => mmio::run(args, global, output),
         What::Irq(args) => irq::run(args, global, output),
     }
