@@ -6,7 +6,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use nix::sys::eventfd::EventFd;
@@ -16,7 +16,7 @@ use super::method::{is_exclusive, is_pipelined};
 use super::receive::Posted;
 use super::send::Sent;
 use super::slot::{Buffers, Reply, SLOTS};
-use super::state::State;
+use super::state::{Locked, State};
 use super::{Notice, Request, RpcError, Ticket};
 use crate::deadline::Deadline;
 use crate::dma::Completion;
@@ -285,8 +285,8 @@ pub(crate) fn decode<R: Request>(reply: Reply) -> Result<(R::Response, Buffers),
 }
 
 impl Core {
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn state(&self) -> Locked<'_> {
+        Locked::new(&self.state, &self.events)
     }
 
     pub(super) fn polls(&self) -> bool {
@@ -365,7 +365,7 @@ impl Core {
         if state.slots[slot].abandoned {
             self.release(state, slot);
         } else {
-            self.events[slot].signal();
+            state.wake |= 1 << slot;
         }
         tell(&self.watch);
     }

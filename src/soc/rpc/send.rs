@@ -207,7 +207,7 @@ impl Core {
                     if state.slots[slot].is_done() {
                         self.complete(state, slot);
                     } else if state.slots[slot].streams {
-                        self.events[slot].signal();
+                        state.wake |= 1 << slot;
                     }
                 }
                 None => return Err(Cause::Failed("a buffer came back that was not sent".into())),

@@ -1,6 +1,8 @@
 //! What a connection knows: its rings, who waits for what, and what the server's limits leave room for.
 
 use std::collections::VecDeque;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Notice;
 use super::method::{is_exclusive, is_pipelined};
@@ -8,6 +10,7 @@ use super::receive::Posted;
 use super::send::Sent;
 use super::slot::{Part, SLOTS, Slot};
 use crate::dma::{Completion, DmaBuffer};
+use crate::irq::Event;
 use crate::soc::pair::{Cause, Rings};
 use crate::spec::rpc::{Method, SERVER_WINDOW};
 
@@ -31,6 +34,58 @@ pub(super) struct State {
     exclusive: bool,
     pub(super) notices: VecDeque<Notice>,
     pub(super) missed: u64,
+    /// Slots whose owners are to be woken, bit n for slot n.
+    pub(super) wake: u128,
+}
+
+const _: () = assert!(SLOTS == 128, "one bit each");
+
+/// The state, locked. Owners of slots are woken when the lock is free again, not to run into it.
+#[derive(Debug)]
+pub(super) struct Locked<'a> {
+    state: Option<MutexGuard<'a, State>>,
+    events: &'a [Event],
+}
+
+impl<'a> Locked<'a> {
+    pub(super) fn new(state: &'a Mutex<State>, events: &'a [Event]) -> Self {
+        let state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        Self {
+            state: Some(state),
+            events,
+        }
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        self.state.as_ref().expect("locked until dropped")
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        self.state.as_mut().expect("locked until dropped")
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let mut wake = std::mem::take(&mut self.wake);
+        self.state = None;
+        while wake != 0 {
+            let slot = wake.trailing_zeros();
+            wake &= wake - 1;
+            if let Some(event) = usize::try_from(slot)
+                .ok()
+                .and_then(|slot| self.events.get(slot))
+            {
+                event.signal();
+            }
+        }
+    }
 }
 
 impl State {
@@ -49,6 +104,7 @@ impl State {
             exclusive: false,
             notices: VecDeque::new(),
             missed: 0,
+            wake: 0,
         }
     }
 

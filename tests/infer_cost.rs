@@ -1,0 +1,324 @@
+//! What a frame costs: register accesses, mappings, allocations, system calls. The frame is one input of 230,400 bytes
+//! and eight outputs.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+#[path = "support/hef/mod.rs"]
+mod hef_support;
+#[path = "support/mod.rs"]
+mod support;
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hailo_vfio::deadline::Deadline;
+use hailo_vfio::device::Device;
+use hailo_vfio::hef::{
+    Body, Connection, Context, CoreOp, DataType, Direction, EdgeLayer, Hef, Layer,
+    LayerQuantization, Order, Program, Shape,
+};
+use hailo_vfio::soc::Soc;
+use hailo_vfio::soc::infer::{ConfigureOptions, Configured, Frame, Model};
+use hailo_vfio::transport::Transport;
+use hailo_vfio::transport::trace::Tracer;
+use hef_support::model::{Description, Group};
+use hef_support::random::Sample;
+use support::{Bench, Way};
+
+const OUTPUTS: u8 = 8;
+
+fn soon() -> Deadline {
+    Deadline::after(Duration::from_secs(20))
+}
+
+fn layer(name: String, stream_index: u8, shape: Shape, direction: Direction) -> EdgeLayer {
+    let layer = Layer {
+        original_names: Vec::new(),
+        name,
+        network_index: 0,
+        stream_index,
+        engine: 0,
+        shape,
+        hw_shape: shape,
+        data_type: DataType::Uint8,
+        order: Order::Nhwc,
+        transposed: false,
+        core_bytes_per_buffer: 960,
+        core_buffers_per_frame: 240,
+        fifo_bytes: 0,
+        feature_padding_payload: None,
+        quantization: LayerQuantization::default(),
+        nms: None,
+        buffer: None,
+    };
+    EdgeLayer {
+        direction,
+        connection: Connection::Boundary,
+        pad: None,
+        body: Body::Plain(layer),
+    }
+}
+
+/// A network with an input of 230,400 bytes and eight outputs of up to 100 KB.
+fn network() -> Vec<u8> {
+    let input = Shape::new(240, 320, 3);
+    let mut layers = vec![layer("net/in".into(), 1, input, Direction::HostToDevice)];
+    for output in 0..OUTPUTS {
+        let shape = Shape::new(40, 32, 10 * (u32::from(output) + 1));
+        let name = format!("net/out{output}");
+        layers.push(layer(name, output + 1, shape, Direction::DeviceToHost));
+    }
+    let core = CoreOp {
+        layout: None,
+        networks: vec!["net".into()],
+        config_channel_engines: vec![0],
+        preliminary: Program::default(),
+        contexts: vec![Context {
+            name: String::new(),
+            program: Program::default(),
+            layers,
+        }],
+    };
+    let group = Group {
+        name: "net".into(),
+        variants: vec![core],
+        output_order: (0..OUTPUTS)
+            .map(|output| format!("net/out{output}"))
+            .collect(),
+        flow: None,
+        bottleneck_fps: 0.0,
+        latency: 0.0,
+        computational_ops: 0,
+    };
+    let sample = Sample {
+        version: 3,
+        description: Description {
+            architecture: 103,
+            proto_version: 1,
+            compiler: (5, 2, 0),
+            timestamp: 0,
+            extensions: vec![0, 3, 12, 26],
+            optional: vec![11],
+            groups: vec![group],
+        },
+        config: Vec::new(),
+        blobs: Vec::new(),
+        proto_digest: true,
+    };
+    sample.file()
+}
+
+struct Running {
+    tracer: Arc<Tracer>,
+    device: Device,
+    soc: Soc,
+    _model: Model,
+    configured: Configured,
+}
+
+fn running() -> Running {
+    let bench = Bench::new(Way::Local, "default,timing=off,loaded=5.2.0", "");
+    let tracer = Arc::new(Tracer::new(bench.transport()));
+    let device = Device::new(tracer.clone() as Arc<dyn Transport>).unwrap();
+    let soc = device.soc().unwrap();
+    let model = soc.load(&Hef::from_bytes(network()).unwrap()).unwrap();
+    let configured = model.configure(&ConfigureOptions::default()).unwrap();
+    assert_eq!(configured.inputs()[0].frame_bytes, 230_400);
+    assert_eq!(configured.outputs().len(), usize::from(OUTPUTS));
+    Running {
+        tracer,
+        device,
+        soc,
+        _model: model,
+        configured,
+    }
+}
+
+fn run(configured: &Configured, frame: Frame) -> Frame {
+    configured.run(frame, &soon()).unwrap()
+}
+
+#[test]
+fn a_frame_that_is_polled_for_reads_no_register_and_rings_twice() {
+    let running = running();
+    running.configured.vdevice().connection().set_polling(true);
+    let mut frame = running.configured.frame().unwrap();
+    for _ in 0..3 {
+        frame = run(&running.configured, frame);
+    }
+    let before = running.tracer.counts();
+    let interrupts = running.device.interrupt_counts();
+    for _ in 0..100 {
+        frame = run(&running.configured, frame);
+    }
+    let cost = running.tracer.counts() - before;
+    assert_eq!(cost.reads(), 0);
+    assert_eq!(cost.writes(), 200, "one doorbell a direction and frame");
+    assert_eq!((cost.maps, cost.unmaps), (0, 0));
+    assert_eq!(running.device.interrupt_counts(), interrupts);
+}
+
+#[test]
+fn a_frame_by_interrupt_costs_at_most_nine_reads_and_nine_writes() {
+    let running = running();
+    let mut frame = running.configured.frame().unwrap();
+    for _ in 0..3 {
+        frame = run(&running.configured, frame);
+    }
+    let before = running.tracer.counts();
+    let interrupts = running.device.interrupt_counts().interrupts;
+    for _ in 0..100 {
+        frame = run(&running.configured, frame);
+    }
+    let cost = running.tracer.counts() - before;
+    let interrupts = running.device.interrupt_counts().interrupts - interrupts;
+    assert!(cost.reads() <= 900, "{} reads in 100 frames", cost.reads());
+    assert!(
+        cost.writes() <= 900,
+        "{} writes in 100 frames",
+        cost.writes()
+    );
+    assert!(interrupts <= 202, "{interrupts} interrupts in 100 frames");
+    assert_eq!((cost.maps, cost.unmaps), (0, 0));
+    println!(
+        "100 frames: {} reads, {} writes, {interrupts} interrupts",
+        cost.reads(),
+        cost.writes()
+    );
+}
+
+#[test]
+fn a_frame_allocates_nothing() {
+    let running = running();
+    running.configured.vdevice().connection().set_polling(true);
+    let mut frame = Some(running.configured.frame().unwrap());
+    for _ in 0..10 {
+        frame = Some(run(&running.configured, frame.take().unwrap()));
+    }
+    let counts = allocation_counter::measure(|| {
+        for _ in 0..100 {
+            frame = Some(run(&running.configured, frame.take().unwrap()));
+        }
+    });
+    assert_eq!(counts.count_total, 0);
+}
+
+const MARK: &str = "INFER_COST_UNDER_STRACE";
+const FRAMES: usize = 100;
+
+/// What runs under strace: sessions, then frames, between marks on standard error.
+fn marked() {
+    let running = running();
+    let mut frame = running.configured.frame().unwrap();
+    for _ in 0..3 {
+        frame = run(&running.configured, frame);
+    }
+    eprintln!("{MARK} frames");
+    for _ in 0..FRAMES {
+        frame = run(&running.configured, frame);
+    }
+    eprintln!("{MARK} end");
+    running.soc.connect().unwrap().close().unwrap();
+    eprintln!("{MARK} session");
+    running.soc.connect().unwrap().close().unwrap();
+    eprintln!("{MARK} end");
+}
+
+/// System calls of the threads of this program's side of the bus, between two marks. The software chip's own
+/// threads, and what the in-process bus does on theirs, are not counted.
+fn calls_between(log: &str, mark: &str) -> Vec<String> {
+    let inside: Vec<&str> = log
+        .lines()
+        .skip_while(|line| {
+            !line.contains(&format!("{MARK} {mark}\\n")) && !line.contains(&format!(" {mark}\\n"))
+        })
+        .take_while(|line| !line.contains(" end\\n"))
+        .collect();
+    let thread = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+    let user = thread(
+        inside
+            .first()
+            .unwrap_or_else(|| panic!("no mark {mark}:\n{log}")),
+    );
+    let named = log
+        .lines()
+        .find(|line| line.contains("PR_SET_NAME") && line.contains("h10-irq"))
+        .unwrap_or_else(|| panic!("no interrupt thread:\n{log}"));
+    let interrupts = thread(named);
+    // What the threads of the in-process chip sleep on is the chip's business, whoever wakes them.
+    let sleeps = |line: &&str| {
+        let thread = thread(line);
+        line.contains("FUTEX_WAIT") && thread != user && thread != interrupts
+    };
+    let futex = |line: &str| {
+        let from = line.find("futex(0x").map(|at| at + 6)?;
+        Some(
+            line[from..]
+                .split(',')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
+        )
+    };
+    let of_the_chip: BTreeSet<String> = log.lines().filter(sleeps).filter_map(futex).collect();
+    inside
+        .into_iter()
+        .filter(|line| {
+            let thread = thread(line);
+            (thread == user || thread == interrupts)
+                && futex(line).is_none_or(|futex| !of_the_chip.contains(&futex))
+                && !line.contains("write(2,")
+                && !line.contains("resumed>")
+        })
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Starts itself again under strace.
+#[test]
+fn a_frame_by_interrupt_costs_at_most_six_system_calls_and_a_session_twenty() {
+    if std::env::var_os(MARK).is_some() {
+        return marked();
+    }
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let run = Command::new("strace")
+        .args(["-f", "-s", "64", "-o"])
+        .arg(log.path())
+        .arg(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "a_frame_by_interrupt_costs_at_most_six_system_calls_and_a_session_twenty",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env(MARK, "1")
+        .output();
+    let Ok(run) = run else {
+        eprintln!("NOT RUN: strace is missing (apt-get install strace)");
+        return;
+    };
+    assert!(
+        run.status.success(),
+        "{}",
+        String::from_utf8_lossy(&run.stderr)
+    );
+    let log = std::fs::read_to_string(log.path()).unwrap();
+    let frames = calls_between(&log, "frames");
+    println!("{} system calls in {FRAMES} frames", frames.len());
+    assert!(
+        frames.len() <= 6 * FRAMES,
+        "{} system calls in {FRAMES} frames, the first:\n{}",
+        frames.len(),
+        frames[..frames.len().min(40)].join("\n")
+    );
+    let session = calls_between(&log, "session");
+    println!("{} system calls in a session's life", session.len());
+    assert!(
+        session.len() < 20,
+        "{} calls:\n{}",
+        session.len(),
+        session.join("\n")
+    );
+}
