@@ -3,6 +3,7 @@
 mod event;
 mod pace;
 mod sink;
+mod sleep;
 mod thread;
 
 pub use event::{Event, Waited};

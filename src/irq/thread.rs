@@ -9,20 +9,17 @@
 //! other thread to wake.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{self, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::time::TimeSpec;
 
 use super::pace::Pace;
 use super::sink::Sinks;
+use super::sleep::Sleeper;
 use super::{Event, Sink, Waited};
 use crate::deadline::Deadline;
 use crate::spec::config_bar::{
@@ -320,10 +317,15 @@ impl Shared {
         if ready.send(Ok(())).is_err() {
             return; // Nobody waits for a device that is being opened.
         }
+        let sleeper = Sleeper::new(&self.wake, interrupt, self.transport.lost());
+        let sleeper = match sleeper {
+            Ok(sleeper) => sleeper,
+            Err(errno) => return self.lose(&format!("watching for interrupts: {errno}")),
+        };
         let mut pace = Pace::default();
         while !self.stop.load(Ordering::SeqCst) {
             let pause = self.pause(interrupt.is_some(), &mut pace);
-            let woken = match self.sleep(interrupt, pause) {
+            let woken = match sleeper.sleep(pause) {
                 Ok(woken) => woken,
                 Err(errno) => return self.lose(&format!("waiting for interrupts: {errno}")),
             };
@@ -376,40 +378,6 @@ impl Shared {
             self.look.store(true, Ordering::SeqCst);
             self.kick();
         }
-    }
-
-    fn sleep(
-        &self,
-        interrupt: Option<BorrowedFd<'_>>,
-        pause: Option<Duration>,
-    ) -> Result<Woken, Errno> {
-        let wanted = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        // The wake-up's own descriptor fills the places of those that a back end lacks.
-        let kick = self.wake.as_fd();
-        let mut fds = [
-            wanted(kick),
-            wanted(interrupt.unwrap_or(kick)),
-            wanted(self.transport.lost().unwrap_or(kick)),
-        ];
-        match ppoll(&mut fds, pause.map(TimeSpec::from), None) {
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-        }
-        let readable = |index: usize| fds[index].any().unwrap_or(true);
-        let kicked = readable(0);
-        if kicked {
-            drain(kick)?;
-        }
-        let interrupted = interrupt.is_some() && readable(1);
-        if let Some(fd) = interrupt.filter(|_| interrupted) {
-            drain(fd)?;
-        }
-        let lost = self.transport.lost().is_some() && readable(2);
-        Ok(Woken {
-            interrupt: interrupted,
-            lost,
-            kicked,
-        })
     }
 
     /// Handles what is pending and returns how many rounds found a cause.
@@ -474,19 +442,5 @@ impl Shared {
             event.lose();
         }
         self.sinks.lose(reason);
-    }
-}
-
-struct Woken {
-    interrupt: bool,
-    lost: bool,
-    kicked: bool,
-}
-
-/// Reads an eventfd empty.
-fn drain(fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    match nix::unistd::read(fd, &mut [0; 8]) {
-        Ok(_) | Err(Errno::EAGAIN | Errno::EINTR) => Ok(()),
-        Err(errno) => Err(errno),
     }
 }
