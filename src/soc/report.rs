@@ -7,8 +7,13 @@ use crate::spec::rpc::Status;
 
 /// An error of the RPC in `action`, a phrase like "identify the chip".
 pub(crate) fn rpc(name: &str, action: &str, error: RpcError) -> Error {
+    failure(name, &format!("failed to {action}"), error)
+}
+
+/// The same, of an action that already says that it failed.
+pub(crate) fn failure(name: &str, action: &str, error: RpcError) -> Error {
     let (kind, hint) = sort(&error);
-    let shown = Error::new(kind, name, format!("failed to {action}")).because(error);
+    let shown = Error::new(kind, name, action).because(error);
     hint.into_iter().fold(shown, Error::with_hint)
 }
 

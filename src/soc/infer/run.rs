@@ -1,6 +1,8 @@
 //! One run: a frame on its way through the chip.
 
 use crate::deadline::Deadline;
+use crate::error::Error;
+use crate::soc::report;
 use crate::soc::rpc::{Buffers, Kept, Part, Reply, RpcError, Ticket};
 use crate::spec::rpc::{Method, Status};
 
@@ -72,6 +74,14 @@ impl RunError {
             reason: Box::new(reason),
             left: Left::Frame(frame),
         }
+    }
+}
+
+impl RunError {
+    /// The error as a person reads it, of `action` on `device`; what is left of the run is dropped.
+    #[must_use]
+    pub fn into_error(self, device: &str, action: &str) -> Error {
+        report::failure(device, action, *self.reason)
     }
 }
 

@@ -2,16 +2,18 @@
 
 use std::path::PathBuf;
 
-use hailo_vfio::boot::{BootOptions, FirmwareSet};
+use hailo_vfio::Error;
+use hailo_vfio::boot::FirmwareSet;
 use hailo_vfio::device::{Device, Link};
+use hailo_vfio::soc::{self, Extended};
 use serde::Serialize;
 
-use super::fw_load;
+use super::booted;
 use crate::args::Global;
 use crate::exit::{Exit, Result};
 use crate::firmware;
 use crate::open::{self, Opened};
-use crate::output::{BOLD, CARE, GOOD, Output, labelled};
+use crate::output::{BOLD, CARE, GOOD, Output, bytes, labelled};
 
 /// Say who a device is, how it is connected and which firmware it runs
 #[derive(Debug, clap::Args)]
@@ -41,6 +43,20 @@ struct Identity<'a> {
     interrupt: bool,
     link: Link,
     firmware: Firmware,
+    /// What the firmware says; absent where none runs, or it does not answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    system: Option<System>,
+}
+
+/// What the running system says of itself.
+#[derive(Serialize)]
+struct System {
+    #[serde(flatten)]
+    identity: soc::Identity,
+    #[serde(flatten)]
+    details: Extended,
+    memory_bytes: Option<u64>,
+    power_sensor: bool,
 }
 
 #[derive(Serialize)]
@@ -58,7 +74,10 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
     };
     let opened = open::open(global, output)?;
     let firmware = firmware_of(set.as_ref(), &opened, global, output);
-    let identity = firmware.map(|firmware| identity(&opened.device, firmware));
+    let identity = match firmware {
+        Ok(firmware) => Ok(complete(&opened.device, firmware, output)?),
+        Err(failure) => Err(failure),
+    };
     if let Ok(identity) = &identity {
         if output.is_json() {
             output.event(identity)?;
@@ -81,14 +100,7 @@ fn firmware_of(
     let version = match (running, set) {
         (true, _) => Some(device.driver_info()?),
         (false, Some(set)) => {
-            let mut options = BootOptions::default();
-            options.cancel = opened.cancel.clone();
-            // Progress objects would make two things of the one that a program expects.
-            let booted = if output.is_json() {
-                device.boot(set, &options, &mut |_| ())?
-            } else {
-                fw_load::boot(set, &options, global, opened, output)?
-            };
+            let booted = booted::boot(set, global, opened, output)?;
             Some(booted.version)
         }
         (false, None) => None,
@@ -98,6 +110,46 @@ fn firmware_of(
         version: version.map(|version| version.to_string()),
         booted_now: !running && version.is_some(),
     })
+}
+
+/// The identity, with what the running system says. Where it says nothing the rest is still worth showing.
+fn complete<'a>(
+    device: &'a Device,
+    firmware: Firmware,
+    output: &mut Output,
+) -> Result<Identity<'a>> {
+    let asked = if firmware.running {
+        ask(device).map(Some)
+    } else {
+        Ok(None)
+    };
+    let system = match asked {
+        Ok(system) => system,
+        Err(error) => {
+            let why = std::error::Error::source(&error).map(ToString::to_string);
+            let why = why.unwrap_or_else(|| error.action().to_owned());
+            output.note(format_args!(
+                "{CARE}warning:{CARE:#} the firmware runs, but does not say more: {why}"
+            ))?;
+            None
+        }
+    };
+    Ok(Identity {
+        system,
+        ..identity(device, firmware)
+    })
+}
+
+fn ask(device: &Device) -> std::result::Result<System, Error> {
+    let telemetry = device.soc()?.telemetry()?;
+    let system = System {
+        identity: telemetry.identify()?,
+        details: telemetry.extended()?,
+        memory_bytes: telemetry.performance()?.ram_total,
+        power_sensor: telemetry.measure(soc::Quantity::Power)?.is_some(),
+    };
+    telemetry.close()?;
+    Ok(system)
 }
 
 fn identity(device: &Device, firmware: Firmware) -> Identity<'_> {
@@ -113,6 +165,7 @@ fn identity(device: &Device, firmware: Firmware) -> Identity<'_> {
         interrupt: capabilities.interrupt,
         link: device.link(),
         firmware,
+        system: None,
     }
 }
 
@@ -159,13 +212,76 @@ impl Identity<'_> {
             (None, _) => format!("{CARE}none runs{CARE:#} (--firmware DIR boots it first)"),
         };
         let facts = [
-            ("chip", &chip),
-            ("link", &link),
-            ("reached by", &backend),
-            ("firmware", &firmware),
+            ("chip", chip),
+            ("link", link),
+            ("reached by", backend),
+            ("firmware", firmware),
         ];
-        let facts = facts.map(|(label, value)| (label, value.as_str()));
+        let mut facts: Vec<(&str, &str)> = facts
+            .iter()
+            .map(|(label, value)| (*label, value.as_str()))
+            .collect();
+        let system = self.system.as_ref().map(System::facts).unwrap_or_default();
+        facts.extend(system.iter().map(|(label, value)| (*label, value.as_str())));
         format!("{BOLD}{}{BOLD:#}\n{}", self.device, labelled(&facts))
+    }
+}
+
+impl System {
+    /// Facts that the system knows; those that a board lacks are left out.
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let Self {
+            identity, details, ..
+        } = self;
+        let release = if identity.release {
+            ""
+        } else {
+            ", a debug build"
+        };
+        let clock = details
+            .core_clock_hz
+            .map(|hz| format!("{} MHz", hz / 1_000_000));
+        let power = if self.power_sensor {
+            "a power sensor"
+        } else {
+            "no power sensor"
+        };
+        let has = details.features.iter().copied().chain([power]);
+        let facts = [
+            ("board", identity.board.clone()),
+            ("product", identity.product.clone()),
+            ("serial", identity.serial_number.clone()),
+            ("part", identity.part_number.clone()),
+            (
+                "core",
+                format!(
+                    "{}, firmware {}{release}",
+                    identity.architecture, identity.firmware
+                ),
+            ),
+            ("core clock", clock.unwrap_or_default()),
+            ("memory", self.memory_bytes.map(bytes).unwrap_or_default()),
+            ("has", has.collect::<Vec<_>>().join(", ")),
+            (
+                "booted from",
+                details.boot_source.unwrap_or_default().to_owned(),
+            ),
+            ("SoC id", known(&details.soc_id)),
+            ("unit", known(&details.unit_tracking_id)),
+        ];
+        facts
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .collect()
+    }
+}
+
+/// A number in hexadecimal, unless it is all zeros.
+fn known(hex: &str) -> String {
+    if hex.bytes().all(|digit| digit == b'0') {
+        String::new()
+    } else {
+        hex.to_owned()
     }
 }
 

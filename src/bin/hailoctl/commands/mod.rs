@@ -1,6 +1,7 @@
 //! The commands, one file each: its arguments and what it does.
 
 mod bind;
+mod booted;
 mod completions;
 mod doctor;
 mod fw_info;
@@ -8,10 +9,15 @@ mod fw_load;
 mod hef;
 mod identify;
 mod link;
+mod logs;
+mod monitor;
+mod notifications;
+mod power_off;
 mod probe;
 mod regs;
 mod report;
 mod reset;
+mod run;
 mod scan;
 mod sim;
 mod unbind;
@@ -34,6 +40,11 @@ pub(crate) enum Command {
     FwInfo(fw_info::Args),
     FwLoad(fw_load::Args),
     Identify(identify::Args),
+    Run(run::Args),
+    Monitor(monitor::Args),
+    Logs(logs::Args),
+    Notifications(notifications::Args),
+    PowerOff(power_off::Args),
     Probe(probe::Args),
     Regs(regs::Args),
     Reset(reset::Args),
@@ -55,6 +66,11 @@ impl Command {
             Self::FwInfo(args) => fw_info::run(args, output),
             Self::FwLoad(args) => fw_load::run(args, global, output),
             Self::Identify(args) => identify::run(args, global, output),
+            Self::Run(args) => run::run(args, global, output),
+            Self::Monitor(args) => monitor::run(args, global, output),
+            Self::Logs(args) => logs::run(args, global, output),
+            Self::Notifications(args) => notifications::run(args, global, output),
+            Self::PowerOff(args) => power_off::run(args, global, output),
             Self::Probe(args) => probe::run(args, global, output),
             Self::Regs(args) => regs::run(args, global, output),
             Self::Reset(args) => reset::run(args, global, output),

@@ -50,7 +50,7 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
         }
         return Ok(Exit::Done);
     }
-    if !args.yes && !confirmed(&target, output)? {
+    if !args.yes && !confirmed("reset", &target, output)? {
         output.note(format_args!("nothing was done"))?;
         return Ok(Exit::Failed);
     }
@@ -75,13 +75,15 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
     Ok(Exit::Done)
 }
 
-fn confirmed(target: &str, output: &mut Output) -> Result<bool> {
+/// Asks whether `action` shall be done to `target`, whose firmware is gone then.
+pub(crate) fn confirmed(action: &str, target: &str, output: &mut Output) -> Result<bool> {
     if !io::stdin().is_terminal() || output.is_json() {
-        let action = format!("a reset of {target} needs a yes");
+        let action = format!("a {action} of {target} needs a yes");
         return Err(Failure::usage(action, "add --yes"));
     }
     output.ask(format_args!(
-        "reset {target}? Firmware that runs there is gone then. [y/N] "
+        "{} {target}? Firmware that runs there is gone then. [y/N] ",
+        action.replace('-', " ")
     ))?;
     let mut answer = String::new();
     io::stdin()

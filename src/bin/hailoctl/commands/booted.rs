@@ -1,0 +1,65 @@
+//! What commands need that talk to the running chip: its firmware, booted first where none runs.
+
+use std::path::PathBuf;
+
+use hailo_vfio::boot::{BootOptions, FirmwareSet};
+use hailo_vfio::soc::Soc;
+
+use super::fw_load;
+use crate::args::Global;
+use crate::exit::Result;
+use crate::firmware;
+use crate::open::{self, Opened};
+use crate::output::Output;
+
+/// The option of every command that talks to the running chip.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FirmwareArg {
+    /// Boot with the firmware set in this folder, where none runs; without it a usual place is looked in
+    #[arg(long, value_name = "DIR")]
+    firmware: Option<PathBuf>,
+}
+
+impl FirmwareArg {
+    /// The set that was named, checked before a device is opened.
+    pub(crate) fn set(&self, global: &Global) -> Result<Option<FirmwareSet>> {
+        match &self.firmware {
+            Some(dir) => firmware::open(Some(dir), open::board(global)?, None).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+/// The running chip; booted with `set`, or one from a usual place, where none runs.
+pub(crate) fn soc(
+    set: Option<FirmwareSet>,
+    global: &Global,
+    opened: &Opened,
+    output: &mut Output,
+) -> Result<Soc> {
+    let device = &opened.device;
+    if !device.firmware_loaded()? {
+        let set = match set {
+            Some(set) => set,
+            None => firmware::open(None, device.board(), None)?,
+        };
+        boot(&set, global, opened, output)?;
+    }
+    Ok(device.soc()?)
+}
+
+/// Boots with `set`; progress objects would be in the way of a program's results.
+pub(crate) fn boot(
+    set: &FirmwareSet,
+    global: &Global,
+    opened: &Opened,
+    output: &mut Output,
+) -> Result<hailo_vfio::device::Booted> {
+    let mut options = BootOptions::default();
+    options.cancel = opened.cancel.clone();
+    if output.is_json() {
+        Ok(opened.device.boot(set, &options, &mut |_| ())?)
+    } else {
+        fw_load::boot(set, &options, global, opened, output)
+    }
+}
