@@ -27,7 +27,7 @@ const FORCE: &str = "hailoctl fw-load --force resets the device and loads the fi
 
 fn sort(error: &RpcError) -> (ErrorKind, Option<&'static str>) {
     match error {
-        RpcError::Status { status, .. } => (of_status(*status), None),
+        RpcError::Status { status, .. } => (of_status(*status), hint(*status)),
         RpcError::TimedOut { .. } => (
             ErrorKind::TimedOut,
             Some("the chip may be busy, or its server hang; then: hailoctl fw-load --force"),
@@ -75,6 +75,16 @@ fn of_cause(cause: &Cause) -> (ErrorKind, Option<&'static str>) {
         ),
         Cause::Closed => (ErrorKind::Interrupted, None),
         Cause::Failed(_) => (ErrorKind::Io, Some(FORCE)),
+    }
+}
+
+fn hint(status: Status) -> Option<&'static str> {
+    match status {
+        Status::DEVICE_IN_USE => {
+            Some("another client has the chip: end it, or have both share it by a group")
+        }
+        Status::OUT_OF_HOST_MEMORY => Some("the chip has no memory left: close other models"),
+        _ => None,
     }
 }
 

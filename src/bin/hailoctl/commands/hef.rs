@@ -270,7 +270,7 @@ fn progress_bar(output: &Output, total: u64) -> ProgressBar {
 }
 
 /// A failure with a file, as the user sees it.
-fn failure(path: &Path, error: &HefError) -> Failure {
+pub(crate) fn failure(path: &Path, error: &HefError) -> Failure {
     let mut causes = Vec::new();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

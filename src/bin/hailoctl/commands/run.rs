@@ -4,18 +4,19 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use hailo_vfio::Error;
 use hailo_vfio::deadline::Deadline;
 use hailo_vfio::hef::Hef;
 use hailo_vfio::soc::Soc;
 use hailo_vfio::soc::infer::{
     ConfigureOptions, Configured, Frame, Run, RunError, StreamInfo, VdeviceOptions,
 };
-use hailo_vfio::{Error, ErrorKind};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use serde::Serialize;
 
 use super::booted::{self, FirmwareArg};
+use super::hef;
 use crate::args::Global;
 use crate::exit::{Exit, Result};
 use crate::open::{self, Opened};
@@ -116,10 +117,7 @@ impl<'a> Stream<'a> {
 
 /// Runs the network.
 pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<Exit> {
-    let hef = Hef::open(&args.file).map_err(|error| {
-        let action = format!("{} can't be used", args.file.display());
-        Error::new(ErrorKind::BadInput, "", action).because(error)
-    })?;
+    let hef = Hef::open(&args.file).map_err(|error| hef::failure(&args.file, &error))?;
     let set = args.firmware.set(global)?;
     let opened = open::open(global, output)?;
     let soc = booted::soc(set, global, &opened, output)?;
