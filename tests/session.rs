@@ -244,3 +244,54 @@ fn an_event_loop_sees_what_arrives() {
     };
     assert_eq!(&done.buffer[..], [0; 16]);
 }
+
+/// Numbers that look random and are the same each time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).unwrap() % end
+    }
+}
+
+#[test]
+fn sixteen_clients_with_random_sizes_and_closes_lose_and_reorder_nothing() {
+    let (bench, _device, soc) = open(Way::Local, "");
+    std::thread::scope(|scope| {
+        for client in 1..=16 {
+            let soc = &soc;
+            scope.spawn(move || {
+                let mut random = Random(client * 0x9e37_79b9);
+                for _ in 0..6 {
+                    let session = soc.session(ECHO, &soon()).unwrap();
+                    session.set_polling(random.below(4) == 0);
+                    for _ in 0..random.below(30) {
+                        round(&session, 1 + random.below(20_000));
+                    }
+                    match random.below(3) {
+                        0 => drop(session.close().unwrap()),
+                        1 => {
+                            // Closed there, with a read under way.
+                            let buffer = session.buffer(64, Direction::FromDevice).unwrap();
+                            session.post_read(buffer, 64).unwrap();
+                            session.send(&[0xff; 8], &soon()).unwrap();
+                            session.wait_read(&soon()).unwrap_err();
+                        }
+                        _ => {
+                            // Closed here, in the middle of a transfer.
+                            session.send(&head(5120, 0), &soon()).unwrap();
+                            let buffer = session.buffer(2048, Direction::ToDevice).unwrap();
+                            session.write(buffer, 2048).unwrap();
+                            drop(session);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    round(&soc.session(ECHO, &soon()).unwrap(), 1000);
+    bench.assert_no_complaints();
+}

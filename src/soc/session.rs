@@ -4,7 +4,9 @@
 //! transfer where it is.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -15,6 +17,11 @@ use crate::deadline::Deadline;
 use crate::dma::{Channel, Completion, DmaBuffer, DmaError, SubmitError, TransferId};
 use crate::irq::{Event, Sink, Waited};
 use crate::transport::{Direction, TransportError};
+
+/// How long no sign of a completion is believed.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(200);
+/// Looks at memory between two offers of the processor to others.
+pub(super) const SPINS: u32 = 1 << 10;
 
 /// An open session. `Send` and `Sync`; one thread at a time writes, one reads. Dropping it closes it.
 ///
@@ -32,6 +39,7 @@ struct Core {
     to_device: Event,
     from_device: Event,
     watch: OnceLock<EventFd>,
+    polls: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -98,6 +106,7 @@ impl Session {
             to_device: Event::default(),
             from_device: Event::default(),
             watch: OnceLock::new(),
+            polls: AtomicBool::new(false),
         });
         core.pair.register(core.clone());
         Ok(Self { core })
@@ -107,6 +116,12 @@ impl Session {
     #[must_use]
     pub fn port(&self) -> u16 {
         self.core.pair.port()
+    }
+
+    /// From the next transfer on, completion shows in memory only and waiting threads look there; `false` goes
+    /// back to interrupts. Polling takes a processor while somebody waits, and no register read at all.
+    pub fn set_polling(&self, polls: bool) {
+        self.core.polls.store(polls, Ordering::SeqCst);
     }
 
     /// A buffer for this session's device, mapped once.
@@ -299,7 +314,7 @@ impl Core {
                 });
             }
         };
-        let id = ring.queue(buffer, bytes, true);
+        let id = ring.queue(buffer, bytes, !self.polls());
         let id = id.map_err(|SubmitError { buffer, reason }| NotTaken {
             buffer: Some(buffer),
             reason: reason.into(),
@@ -328,16 +343,30 @@ impl Core {
         state.ring(way).map(|_| None).map_err(SessionError::from)
     }
 
+    fn polls(&self) -> bool {
+        self.polls.load(Ordering::Relaxed)
+    }
+
     fn wait(&self, way: Way, deadline: &Deadline) -> Result<Completion, SessionError> {
         let (event, what) = match way {
             Way::ToDevice => (&self.to_device, "a write"),
             Way::FromDevice => (&self.from_device, "a read"),
         };
+        let mut spins = 0_u32;
         loop {
             if let Some(done) = self.reap(way)? {
                 return Ok(done);
             }
-            if self.pair.hub().interrupts().wait(event, deadline) != Waited::Fired {
+            if self.polls() && !deadline.expired() {
+                spins += 1;
+                if spins.is_multiple_of(SPINS) {
+                    std::thread::yield_now();
+                }
+                std::hint::spin_loop();
+                continue;
+            }
+            let look = Deadline::after(deadline.remaining().min(LOOK_AGAIN));
+            if self.pair.hub().interrupts().wait(event, &look) != Waited::Fired {
                 let mut state = self.state();
                 let seen = state.ring(way)?.look_at_counter();
                 match seen {

@@ -216,6 +216,13 @@ impl Connection {
         }
     }
 
+    /// Messages that were dropped: notifications that nobody took in time or that make no sense, and replies that
+    /// nobody waits for.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.core().state().missed
+    }
+
     /// Why the connection is over, once it is.
     #[must_use]
     pub fn over(&self) -> Option<Cause> {

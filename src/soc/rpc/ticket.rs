@@ -1,7 +1,6 @@
 //! A request in flight, in its owner's hand.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::RpcError;
 use super::connection::Core;
@@ -9,13 +8,8 @@ use super::slot::{Buffers, Part, Phase, Reply};
 use crate::deadline::Deadline;
 use crate::irq::Waited;
 use crate::soc::pair::Cause;
+use crate::soc::session::{LOOK_AGAIN, SPINS};
 use crate::spec::rpc::{Method, Status};
-
-/// How long no sign of a reply is believed.
-const LOOK_AGAIN: Duration = Duration::from_millis(200);
-
-/// Looks at memory between two offers of the processor to others.
-const SPINS: u32 = 1 << 10;
 
 /// A request in flight. Dropping it forgets the request: its buffers go when its reply has come.
 #[derive(Debug)]
