@@ -26,6 +26,17 @@ pub(super) struct Power {
     kind: u32,
     period: Duration,
     since: Option<Instant>,
+    /// When it was stopped. What was measured by then can still be read.
+    until: Option<Instant>,
+}
+
+impl Power {
+    /// Forgets what was measured; a measurement at work goes on.
+    fn clear(&mut self) {
+        let now = Instant::now();
+        self.since = self.since.map(|_| now);
+        self.until = self.until.map(|_| now);
+    }
 }
 
 impl Connection {
@@ -79,7 +90,7 @@ impl Connection {
         self.check_power(&body)?;
         let mut power = lock(&self.server.power);
         power.kind = body.kind;
-        power.since = power.since.map(|_| Instant::now());
+        power.clear();
         Ok(Reply::empty())
     }
 
@@ -98,6 +109,7 @@ impl Connection {
         let mut power = lock(&self.server.power);
         power.period = Duration::from_micros(2 * u64::from(sampling) * u64::from(factor));
         power.since = Some(Instant::now());
+        power.until = None;
         Ok(Reply::empty())
     }
 
@@ -107,7 +119,9 @@ impl Connection {
         let mut power = lock(&self.server.power);
         let mut data = PowerData::default();
         if let Some(since) = power.since {
-            let samples = since.elapsed().as_nanos() / power.period.as_nanos().max(1);
+            let until = power.until.unwrap_or_else(Instant::now);
+            let time = until.saturating_duration_since(since);
+            let samples = time.as_nanos() / power.period.as_nanos().max(1);
             if samples > 0 {
                 let value = self.reading(power.kind);
                 data = PowerData {
@@ -119,7 +133,7 @@ impl Connection {
                 };
             }
             if body.clear {
-                power.since = Some(Instant::now());
+                power.clear();
             }
         }
         Ok(Reply::of(&GetPowerReply { data: Some(data) }))
@@ -127,7 +141,8 @@ impl Connection {
 
     pub(super) fn stop_power_measurement(&self, handle: u32) -> Step<Reply> {
         self.device(handle)?;
-        lock(&self.server.power).since = None;
+        let mut power = lock(&self.server.power);
+        power.until = power.until.or(Some(Instant::now()));
         Ok(Reply::empty())
     }
 }

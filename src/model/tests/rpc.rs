@@ -288,8 +288,10 @@ fn devices_say_what_they_have_and_what_not() {
     assert_eq!(client.get(25, "0A 00 10 FF FF FF FF 07 18 02")[..1], [0x0d]);
     client.get(26, "0A 00 18 03");
     client.get(28, "0A 00");
-    while client.get(27, "0A 00 10 01").len() < 20 {}
+    while client.get(27, "0A 00").len() < 20 {}
     client.get(29, "0A 00");
+    // What was measured can be read, and cleared, after the stop.
+    assert!(client.get(27, "0A 00 10 01").len() > 20);
     assert_eq!(client.get(27, "0A 00"), hex("0A 00"));
     client.done();
 }
