@@ -42,6 +42,11 @@ pub(super) trait Stream: Send + Sync {
     /// Waits until all that was sent is with the client.
     fn flush(&self, limit: Duration) -> Result<(), Ended>;
 
+    /// Lets time pass; less where the stream closes meanwhile and that shows.
+    fn rest(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
     /// Closes the stream, be somebody waiting on it or not.
     fn close(&self);
 }
@@ -169,6 +174,13 @@ impl Stream for SessionStream {
                 Ok(_) => None,
             }
         })
+    }
+
+    fn rest(&self, time: Duration) {
+        let deadline = Some(Instant::now() + time);
+        let gone = |core: &mut Core| core.pending(self.id, TO_HOST).err().map(Err);
+        let rested: Result<(), Ended> = self.shared.wait_session(self.id.pair, deadline, gone);
+        debug_assert!(rested.is_err(), "only time and the end end it");
     }
 
     fn close(&self) {

@@ -173,7 +173,7 @@ impl Connection {
             Outcome::Close => return false,
         };
         if !self.server.settings.reply_delay.is_zero() {
-            std::thread::sleep(self.server.settings.reply_delay);
+            self.stream.rest(self.server.settings.reply_delay);
         }
         let sent = self
             .reply(request.message_id, request.action, reply)
@@ -235,7 +235,7 @@ impl Connection {
         let wrong = lock(&self.server.faults).fire_rpc(action, wrong);
         match wrong {
             None | Some(RpcWrong::CloseEarly | RpcWrong::CloseInInput) => {}
-            Some(RpcWrong::Slow(time)) => std::thread::sleep(time),
+            Some(RpcWrong::Slow(time)) => self.stream.rest(time),
             Some(RpcWrong::Drop) => return Ok(()),
             Some(RpcWrong::Twice) => twice = true,
             Some(RpcWrong::WrongId) => header.message_id = (!message_id).into(),

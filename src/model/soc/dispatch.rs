@@ -151,7 +151,7 @@ impl Connection {
     /// Waits as long as a board takes for something.
     pub(super) fn take_time(&self, time: Duration) {
         if self.server.settings.timing {
-            std::thread::sleep(time);
+            self.stream.rest(time);
         }
     }
 }

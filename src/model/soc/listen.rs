@@ -268,3 +268,73 @@ impl RpcServer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::eventfd::EventFd;
+
+    /// DEVICE__CREATE, or IDENTIFY of device 0.
+    fn ask(client: &mut TcpStream, action: u8, body: &[u8]) -> io::Result<Vec<u8>> {
+        let mut message = vec![0; 2068];
+        message[..4].copy_from_slice(&0x8a55_4432_u32.to_le_bytes());
+        message[4] = body.len().try_into().unwrap();
+        message[12] = action;
+        message[20..20 + body.len()].copy_from_slice(body);
+        client.write_all(&message)?;
+        client.read_exact(&mut message)?;
+        Ok(message)
+    }
+
+    fn with_server(faults: &str, test: impl FnOnce(SocketAddr)) -> Vec<String> {
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let faults = faults.parse().unwrap();
+        let server = RpcServer::bind_to(&[anywhere], &Profile::default(), faults).unwrap();
+        let stop = EventFd::new().unwrap();
+        std::thread::scope(|scope| {
+            let serving = scope.spawn(|| server.serve(stop.as_fd()));
+            let tested = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                test(server.addresses()[0]);
+            }));
+            stop.write(1).unwrap();
+            if let Err(panic) = tested {
+                std::panic::resume_unwind(panic);
+            }
+            serving.join().unwrap().unwrap();
+        });
+        server.complaints()
+    }
+
+    #[test]
+    fn clients_over_tcp_have_objects_of_their_own() {
+        let complaints = with_server("none", |address| {
+            let mut first = TcpStream::connect(address).unwrap();
+            let mut second = TcpStream::connect(address).unwrap();
+            assert_eq!(ask(&mut first, 20, &[]).unwrap()[20..22], [0x0a, 0]);
+            assert_eq!(ask(&mut second, 22, &[0x0a, 0]).unwrap()[16], 61);
+            assert_eq!(ask(&mut first, 22, &[0x0a, 0]).unwrap()[16], 0);
+            drop(first);
+            assert_eq!(ask(&mut second, 20, &[]).unwrap()[20..24], [0x0a, 2, 8, 1]);
+            // The server goes while this one is still there.
+        });
+        assert_eq!(complaints, [""; 0]);
+    }
+
+    #[test]
+    fn a_server_that_dies_takes_its_clients_along_and_comes_back_empty() {
+        let complaints = with_server("rpc-die=1@22", |address| {
+            let mut first = TcpStream::connect(address).unwrap();
+            let mut second = TcpStream::connect(address).unwrap();
+            ask(&mut first, 20, &[]).unwrap();
+            ask(&mut second, 20, &[]).unwrap();
+            assert!(ask(&mut first, 22, &[0x0a, 0]).is_err());
+            // One after the other: a request may come in between.
+            while ask(&mut second, 24, &[0x0a, 0]).is_ok() {}
+            let mut third = TcpStream::connect(address).unwrap();
+            assert_eq!(ask(&mut third, 20, &[]).unwrap()[20..22], [0x0a, 0]);
+            assert_eq!(ask(&mut third, 99, &[]).unwrap()[16], 7);
+            assert!(ask(&mut third, 20, &[]).is_err());
+        });
+        assert_eq!(complaints, ["RPC client 1: unknown method 99"]);
+    }
+}

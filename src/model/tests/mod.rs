@@ -10,5 +10,6 @@ mod infer;
 mod mailbox;
 mod random;
 mod rpc;
+mod rpc_faults;
 mod session;
 mod vdma;
