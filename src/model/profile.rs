@@ -26,6 +26,7 @@ use crate::spec::firmware::Version;
 /// | `temperature` | of the idle chip, 0..120 degrees Celsius (45) |
 /// | `power` | `on` or `off`: whether the board has a power sensor |
 /// | `loopback` | `on` or `off`: whether outputs of inferences are inputs where their sizes agree |
+/// | `quirks` | `on` or `off`: whether the RPC server has the vendor's known defects |
 /// | `reply-delay` | milliseconds by which the RPC server holds ordinary replies back |
 /// | `echo` | a port, 1..65535, on which the system echoes test traffic |
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,9 @@ pub struct Profile {
     pub power_sensor: bool,
     /// Whether outputs of inferences are inputs where their sizes agree; see [`output`](super::soc::output).
     pub loopback: bool,
+    /// Whether the RPC server has defects that the vendor's is known for: it closes without a word on an unknown
+    /// method, keeps one echo buffer for all clients, and dies of a frame for a model that it does not know.
+    pub quirks: bool,
     /// By how much the RPC server holds ordinary replies back: the vendor's client misses one that comes before it
     /// waits for it.
     pub reply_delay: Duration,
@@ -110,6 +114,7 @@ impl Profile {
             temperature: USUAL_TEMPERATURE,
             power_sensor: false,
             loopback: false,
+            quirks: false,
             reply_delay: Duration::ZERO,
             echo: None,
         })
@@ -151,6 +156,7 @@ impl Profile {
             }
             "power" => self.power_sensor = parse_switch(value)?,
             "loopback" => self.loopback = parse_switch(value)?,
+            "quirks" => self.quirks = parse_switch(value)?,
             "reply-delay" => self.reply_delay = Duration::from_millis(value.parse().ok()?),
             "echo" => self.echo = Some(value.parse().ok().filter(|port| *port > 0)?),
             _ => return None,
@@ -201,7 +207,8 @@ pub enum ProfileError {
     #[error(
         "{0:?} is not understood (keys: speed=1..4, width=1|2|4, sku=default|0..63, mrrs=128..4096, \
          loaded=VERSION, version=VERSION, layout=4.x|5.0|5.1, timing=on|off, chip=hailo10h|hailo12l, \
-         temperature=0..120, power=on|off, loopback=on|off, reply-delay=MS, echo=1..65535)"
+         temperature=0..120, power=on|off, loopback=on|off, quirks=on|off, reply-delay=MS, \
+         echo=1..65535)"
     )]
     Key(String),
     /// The chip never had releases of that layout.
@@ -276,6 +283,9 @@ impl fmt::Display for Profile {
         if self.loopback {
             f.write_str(",loopback=on")?;
         }
+        if self.quirks {
+            f.write_str(",quirks=on")?;
+        }
         if !self.reply_delay.is_zero() {
             write!(f, ",reply-delay={}", self.reply_delay.as_millis())?;
         }
@@ -299,7 +309,7 @@ mod tests {
             "m2-gen3-x4,width=2,sku=6,mrrs=128",
             "hailo12l,loaded=5.2.0,version=5.3.0,layout=5.1",
             "default,chip=hailo12l,speed=1,timing=on,echo=7",
-            "default,temperature=99,power=on,loopback=on,reply-delay=30",
+            "default,temperature=99,power=on,loopback=on,quirks=on,reply-delay=30",
         ] {
             assert_eq!(text.parse::<Profile>().unwrap().to_string(), text);
         }

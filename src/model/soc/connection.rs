@@ -162,7 +162,11 @@ impl Connection {
             Some(method) => self.act(method, request),
             None => {
                 self.complain(format!("unknown method {}", request.action));
-                Outcome::FailedForGood(Status::NOT_IMPLEMENTED)
+                if self.server.settings.quirks {
+                    Outcome::Close
+                } else {
+                    Outcome::FailedForGood(Status::NOT_IMPLEMENTED)
+                }
             }
         };
         let (reply, goes_on) = match outcome {

@@ -97,8 +97,17 @@ impl Connection {
         }))
     }
 
+    /// What only some chips can tell of themselves.
+    fn has_statistics(&self) -> Step<()> {
+        match self.server.settings.chip {
+            Chip::Hailo10h => Ok(()),
+            _ => Err(Status::INVALID_DEVICE_ARCHITECTURE.into()),
+        }
+    }
+
     pub(super) fn health(&self, handle: u32) -> Step<Reply> {
         self.device(handle)?;
+        self.has_statistics()?;
         let [ts0, ts1] = lock(&self.server.sensors).temperatures(Instant::now());
         let temperature = ts0.max(ts1);
         Ok(if self.server.settings.version == Version::new(5, 0, 0) {
@@ -122,6 +131,7 @@ impl Connection {
     )]
     pub(super) fn performance(&self, handle: u32) -> Step<Reply> {
         self.device(handle)?;
+        self.has_statistics()?;
         self.take_time(Duration::from_millis(300)); // It samples one thing after the other.
         let load = lock(&self.server.sensors).load(Instant::now());
         let models = lock(&self.server.objects).model_bytes() / 1024;

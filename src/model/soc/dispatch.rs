@@ -133,7 +133,14 @@ impl Connection {
             Method::FetchLogs => self.fetch_logs(request)?,
             Method::EchoBuffer => {
                 let body: EchoRequest = request.body_before_buffers()?;
-                let len = usize::try_from(body.buffer_size).unwrap_or(usize::MAX);
+                let mut len = usize::try_from(body.buffer_size).unwrap_or(usize::MAX);
+                if self.server.settings.quirks {
+                    let mut kept = lock(&self.server.echo);
+                    if *kept == 0 || len == 0 {
+                        *kept = len;
+                    }
+                    len = *kept;
+                }
                 let data = self.read_buffer(request, len)?;
                 Reply {
                     body: Vec::new(),

@@ -221,9 +221,13 @@ impl Connection {
 
     /// How many outputs a configured model has. Where it is not known nobody knows how many inputs follow.
     fn outputs_of(&self, handle: u32) -> Step<usize> {
-        let configured = self
-            .configured(handle)
-            .map_err(|_| Outcome::FailedForGood(Status::NOT_FOUND))?;
+        let configured = self.configured(handle).map_err(|_| {
+            if self.server.settings.quirks {
+                self.server.system.die(BUFFER_TIMEOUT);
+                return Outcome::Close;
+            }
+            Outcome::FailedForGood(Status::NOT_FOUND)
+        })?;
         Ok(configured.outputs.len())
     }
 

@@ -70,6 +70,8 @@ pub(super) struct Settings {
     reply_delay: Duration,
     /// Whether outputs are inputs where their sizes agree.
     loopback: bool,
+    /// Whether it has the vendor's defects.
+    quirks: bool,
     /// Temperature of the idle chip in degrees Celsius.
     idle_temperature: f64,
     /// Whether the board has a power sensor.
@@ -92,6 +94,7 @@ impl Settings {
             timing: profile.timing,
             reply_delay: profile.reply_delay,
             loopback: profile.loopback,
+            quirks: profile.quirks,
             idle_temperature: f64::from(profile.temperature) + 0.5,
             power_sensor: profile.power_sensor,
         })
@@ -110,6 +113,8 @@ pub(super) struct Server {
     power: Mutex<Power>,
     /// When the NN core is free again.
     core_free: Mutex<Instant>,
+    /// Length of the one echo buffer (a quirk); 0 where there is none.
+    echo: Mutex<usize>,
     /// The system's log since it was last fetched.
     log: Mutex<String>,
     connections: AtomicU32,
@@ -135,6 +140,7 @@ impl Server {
             freed: Condvar::new(),
             power: Mutex::default(),
             core_free: Mutex::new(Instant::now()),
+            echo: Mutex::default(),
             log: Mutex::default(),
             connections: AtomicU32::new(0),
             notifications: AtomicU32::new(0),

@@ -2,6 +2,7 @@
 
 use super::host::*;
 use super::rpc::{Client, LOADED, RPC, Reply, hex};
+use crate::model::soc::recorded::answers;
 
 #[test]
 fn replies_go_wrong_as_planned() {
@@ -81,4 +82,59 @@ fn a_server_that_died_listens_again_and_knows_nothing() {
     assert_eq!(client.ask(24, "0A 00").0, 61);
     assert_eq!(client.get(20, ""), hex("0A 00"));
     client.done();
+}
+
+#[test]
+fn the_vendors_defects_can_be_had() {
+    const QUIRKS: &str = "default,loaded=5.2.0,quirks=on";
+    let mut client = Client::new(QUIRKS, "none");
+    // One echo buffer, of the first length, until a length of 0.
+    client.request(36, &hex("08 0A"));
+    client.send(&[1; 10]);
+    assert_eq!(client.reply().2, 0);
+    assert_eq!(client.receive(10), [1; 10]);
+    client.request(36, &hex("08 04"));
+    client.send(&[2; 10]);
+    assert_eq!(client.reply().2, 0);
+    assert_eq!(client.receive(10), [2; 10]);
+    client.get(36, "");
+    client.request(36, &hex("08 04"));
+    client.send(&[3; 4]);
+    assert_eq!(client.reply().2, 0);
+    assert_eq!(client.receive(4), [3; 4]);
+    // A frame for a model that is not known kills the server.
+    client.request(18, &hex("0A 00"));
+    client.closed();
+    client.bench.close(&client.session);
+    let answer = client.bench.exchange(0x100, RPC);
+    assert_eq!(answer[4..8], [0x91, 0xff, 0xff, 0xff]);
+    client.bench.assert_no_complaints();
+
+    let mut client = Client::new(QUIRKS, "none");
+    client.request(99, &[]);
+    client.closed();
+    client.bench.assert_complaint("unknown method 99");
+}
+
+#[test]
+fn a_hailo_12l_says_so_and_has_no_statistics() {
+    let mut said = Vec::new();
+    for (action, body) in [(20_u32, ""), (32, "0A 00"), (30, "0A 00"), (31, "0A 00")] {
+        let body = hex(body);
+        let header = [
+            0x8a55_4432,
+            u32::try_from(body.len()).unwrap(),
+            0,
+            action,
+            1,
+        ];
+        let start = said.len();
+        said.extend(header.iter().flat_map(|word| word.to_le_bytes()));
+        said.extend(body);
+        said.resize(start + 2068, 0);
+    }
+    let told = answers(&"hailo12l".parse().unwrap(), said);
+    let replies: Vec<&[u8]> = told.chunks(2068).collect();
+    assert_eq!(replies[1][20..22], [8, 7]);
+    assert_eq!([replies[2][16], replies[3][16]], [75, 75]);
 }
