@@ -270,8 +270,10 @@ impl Transport for SysfsTransport {
             register < offset + width.bytes() && offset < register + Width::Word.bytes()
         };
         let decides = touches(COMMAND) || self.power.is_some_and(touches);
-        if decides {
-            // Until it is known what the write did.
+        // Other threads may be reading registers: they must not see a pause that there is not.
+        let goes_on = offset == COMMAND && value & command::MEMORY != 0
+            || Some(offset) == self.power && value & power::STATE_MASK == 0;
+        if decides && !goes_on {
             self.registers.set_answers(false);
         }
         let word = value.to_le_bytes();
