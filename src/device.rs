@@ -7,7 +7,7 @@ pub mod probe;
 mod report;
 mod target;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use open::{OpenOptions, Wrap};
@@ -88,7 +88,8 @@ pub struct Device {
     transport: Arc<dyn Transport>,
     board: &'static Board,
     revision: u32,
-    link: Link,
+    /// Read again after each reset.
+    link: Mutex<Link>,
 }
 
 impl Device {
@@ -123,7 +124,7 @@ impl Device {
             transport,
             board,
             revision,
-            link,
+            link: Mutex::new(link),
         })
     }
 
@@ -154,7 +155,7 @@ impl Device {
     /// Its link.
     #[must_use]
     pub fn link(&self) -> Link {
-        self.link
+        *self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The seam below, for tools that look at registers.
@@ -287,7 +288,7 @@ impl Device {
         options: &BootOptions,
         progress: &mut dyn FnMut(&Progress),
     ) -> Result<BootReport, BootError> {
-        let page_limit = crate::dma::page_limit(self.link.max_read_request);
+        let page_limit = crate::dma::page_limit(self.link().max_read_request);
         let context = BootContext {
             transport: &self.transport,
             interrupts: self.hub.interrupts(),
@@ -314,7 +315,8 @@ impl Device {
         self.hub.end_sessions();
         let held = interrupts.hold();
         transport.reset().map_err(failed)?;
-        open::bring_up(transport).map_err(failed)?;
+        let link = open::bring_up(transport).map_err(failed)?;
+        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
         interrupts.rearm().map_err(|error| {
             report::interrupts(transport, "take interrupts after the reset", error)
         })?;

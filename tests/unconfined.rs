@@ -18,7 +18,7 @@ use hailo_vfio::spec::register::Bar;
 use hailo_vfio::transport::local::{ByteEnables, Endpoint, Host, LocalTransport};
 use hailo_vfio::transport::{Direction, Transport};
 use support::apart::Apart;
-use support::{Set, chip, firmware, sha256};
+use support::{Bench, Set, Way, chip, firmware, sha256};
 
 fn open(chip: &Arc<Chip>, longest_list: u32) -> Device {
     let local = LocalTransport::open("sim", chip.clone()).unwrap();
@@ -81,6 +81,20 @@ fn a_set_that_short_lists_can_not_hold_goes_through_the_window() {
     assert_eq!(booted.unwrap().upload.unwrap().channels, 0);
     assert_eq!(chip.counters().descriptors, 0);
     assert_arrived(&chip, &set);
+}
+
+#[test]
+fn a_session_carries_every_byte_both_ways() {
+    let bench = Bench::new(Way::Apart, "default,timing=off,loaded=5.2.0", "");
+    let device = bench.open();
+    let telemetry = device.soc().unwrap().telemetry().unwrap();
+    assert_eq!(telemetry.identify().unwrap().firmware, "5.2.0");
+    for len in [1, 63, 512, 70_000, 513] {
+        let data: Vec<u8> = (0..len).map(|at: u32| at.to_le_bytes()[0] ^ 0x5a).collect();
+        assert_eq!(telemetry.echo(&data).unwrap(), data);
+    }
+    telemetry.close().unwrap();
+    bench.assert_no_complaints();
 }
 
 /// Registers that hold what is written, and a host to reach. The test is the engine.

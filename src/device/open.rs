@@ -110,6 +110,14 @@ fn wake(transport: &dyn Transport) -> Result<()> {
             control & !power::STATE_MASK,
         )?;
         std::thread::sleep(WAKE);
+        let after = transport.config_read(base + power::CONTROL, Width::Word)?;
+        if after & power::STATE_MASK != 0 {
+            // One that has left the bus reads all ones: that is told as such.
+            transport.check_present()?;
+            return Err(TransportError::Asleep {
+                state: after & power::STATE_MASK,
+            });
+        }
         log::debug!(
             "{}: woken from D{}",
             transport.name(),
@@ -140,4 +148,72 @@ fn clear_l0s(transport: &dyn Transport, base: u16) -> Result<()> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::register::Bar;
+    use crate::transport::local::{ByteEnables, Endpoint, Host, LocalTransport};
+
+    /// A function that sleeps in D3hot, and wakes or does not.
+    #[derive(Debug)]
+    struct Sleeper {
+        wakes: bool,
+        control: std::sync::atomic::AtomicU32,
+    }
+
+    impl Endpoint for Sleeper {
+        fn bar_len(&self, bar: Bar) -> u32 {
+            bar.usual_len()
+        }
+
+        fn read(&self, _: Bar, offset: u32) -> u32 {
+            if offset == 0x98 { 0x45c4_1e60 } else { 0 }
+        }
+
+        fn write(&self, _: Bar, _: u32, _: u32, _: ByteEnables) {}
+
+        fn config_read(&self, offset: u16) -> u32 {
+            match offset {
+                0x04 => 0x0010_0000,
+                0x34 => 0x40,
+                0x40 => u32::from(id::POWER),
+                0x44 => self.control.load(std::sync::atomic::Ordering::Relaxed),
+                _ => 0,
+            }
+        }
+
+        fn config_write(&self, offset: u16, value: u32, _: ByteEnables) {
+            if offset == 0x44 && self.wakes {
+                let ordering = std::sync::atomic::Ordering::Relaxed;
+                self.control.store(value, ordering);
+            }
+        }
+
+        fn attach(&self, _: Arc<dyn Host>) {}
+
+        fn detach(&self) {}
+
+        fn reset(&self) {}
+    }
+
+    fn woken(wakes: bool) -> Result<Link> {
+        let sleeper = Sleeper {
+            wakes,
+            control: power::D3HOT.into(),
+        };
+        bring_up(&LocalTransport::open("sleeper", Arc::new(sleeper)).unwrap())
+    }
+
+    #[test]
+    fn a_function_that_sleeps_is_woken() {
+        woken(true).unwrap();
+    }
+
+    #[test]
+    fn a_function_that_does_not_wake_is_said_to_sleep() {
+        let error = woken(false).unwrap_err();
+        assert_eq!(error.to_string(), "the function stays asleep in D3");
+    }
 }

@@ -6,6 +6,7 @@ use super::{OpenOptions, port};
 use crate::addr::Bdf;
 use crate::error::{Error, ErrorKind};
 use crate::pci::access::is_vfio;
+use crate::pci::sysfs::text;
 use crate::pci::{Access, AccessPath, FunctionInfo, Obstacle, Root, list};
 use crate::transport::reason::{ObstacleError, Reason, Rejection, Unconfined};
 use crate::transport::sysfs::SysfsTransport;
@@ -114,6 +115,14 @@ fn opened(
         );
     }
     port::clear_l0s(root, function.address).tell(transport.name());
+    let idle_d3 = root.path("sys/module/vfio_pci/parameters/disable_idle_d3");
+    if function.driver.as_deref().is_some_and(is_vfio) && text(&idle_d3).as_deref() == Some("N") {
+        log::info!(
+            "{}: vfio-pci puts it to sleep (D3hot) when it is closed, from which some of these cards do \
+             not wake; options vfio-pci disable_idle_d3=1 prevents that",
+            transport.name()
+        );
+    }
     Arc::new(transport)
 }
 

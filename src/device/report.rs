@@ -12,6 +12,7 @@ use crate::spec::board::BOOT_STATUS_WAITING;
 use crate::spec::firmware::Version;
 use crate::transport::{Transport, TransportError};
 
+const ASLEEP: &str = "switch the computer off, take its power away for 30 seconds, and start it again; then keep the card awake: options vfio-pci disable_idle_d3=1 in /etc/modprobe.d";
 const GONE: &str =
     "the link is down or the device stopped: reseat or power-cycle it, then hailoctl scan";
 
@@ -63,7 +64,9 @@ pub(super) fn transport(transport: &dyn Transport, action: &str, error: Transpor
 
 fn of_transport(name: &str, action: String, error: TransportError) -> Error {
     let kind = match &error {
-        TransportError::Gone { .. } | TransportError::Closed(_) => ErrorKind::Gone,
+        TransportError::Gone { .. } | TransportError::Closed(_) | TransportError::Asleep { .. } => {
+            ErrorKind::Gone
+        }
         TransportError::TimedOut { .. } => ErrorKind::TimedOut,
         TransportError::Protocol(_) => ErrorKind::Protocol,
         TransportError::LockLimit { .. }
@@ -79,6 +82,7 @@ fn of_transport(name: &str, action: String, error: TransportError) -> Error {
         _ => ErrorKind::Io,
     };
     let locked = matches!(error, TransportError::LockLimit { .. });
+    let asleep = matches!(error, TransportError::Asleep { .. });
     let shown = Error::new(kind, name, action);
     let shown = match &error {
         TransportError::Gone {
@@ -92,6 +96,7 @@ fn of_transport(name: &str, action: String, error: TransportError) -> Error {
         _ => shown.because(error),
     };
     let hint = match kind {
+        ErrorKind::Gone if asleep => Some(ASLEEP),
         ErrorKind::Gone => Some(GONE),
         ErrorKind::TimedOut => {
             Some("the device or its server hangs: hailoctl reset, then try again")

@@ -67,6 +67,12 @@ pub enum TransportError {
         /// What was read.
         found: u32,
     },
+    /// The function was told to wake and did not.
+    #[error("the function stays asleep in D{state}")]
+    Asleep {
+        /// Its power state, 1 to 3.
+        state: u32,
+    },
     /// The peer or the kernel side of the back end went away.
     #[error("the connection to the device is closed ({0})")]
     Closed(String),

@@ -52,6 +52,8 @@ pub(crate) enum Way {
     Local,
     /// Behind a vfio-user server on a socket.
     Socket,
+    /// In this process, on a host without an IOMMU, an interrupt and coherent caches.
+    Apart,
 }
 
 /// A chip and how it is reached.
@@ -107,6 +109,10 @@ impl Bench {
     pub(crate) fn transport(&self) -> Arc<dyn Transport> {
         match self.way {
             Way::Local => Arc::new(LocalTransport::open("sim", self.chip.clone()).unwrap()),
+            Way::Apart => {
+                let local = LocalTransport::open("sim", self.chip.clone()).unwrap();
+                Arc::new(apart::Apart::new(Arc::new(local), 1024))
+            }
             Way::Socket => {
                 let path = &self.server.as_ref().unwrap().path;
                 Arc::new(VfioUserTransport::connect(path, Options::default()).unwrap())
