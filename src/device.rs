@@ -236,6 +236,8 @@ impl Device {
                 .map_err(|error| log::warn!("{error}; replacing the firmware all the same"))
                 .ok();
             self.reset_locked(&mut mailbox)?;
+        } else if self.may_be_half_booted() {
+            self.reset_locked(&mut mailbox)?;
         }
         let mut tries = 1;
         let uploaded = loop {
@@ -296,6 +298,13 @@ impl Device {
             page_limit,
         };
         upload(&context, set, options, progress)
+    }
+
+    /// Whether an earlier owner's boot may have ended in the middle: no kernel driver reset the function
+    /// when that one was killed, or gave up.
+    fn may_be_half_booted(&self) -> bool {
+        let able = self.transport.capabilities();
+        !able.confined && !able.reset.at_open && able.reset.on_request
     }
 
     /// Resets the function: back to the boot ROM, firmware gone, interrupts taken again.

@@ -7,6 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use hailo_vfio::ErrorKind;
 use hailo_vfio::addr::Iova;
 use hailo_vfio::boot::{BootOptions, FirmwareFile};
 use hailo_vfio::device::Device;
@@ -81,6 +82,23 @@ fn a_set_that_short_lists_can_not_hold_goes_through_the_window() {
     assert_eq!(booted.unwrap().upload.unwrap().channels, 0);
     assert_eq!(chip.counters().descriptors, 0);
     assert_arrived(&chip, &set);
+}
+
+#[test]
+fn a_boot_that_an_earlier_owner_left_half_done_is_begun_anew() {
+    let set = firmware(&MakeFirmware::default());
+    let chip = chip("default", "");
+    let options = BootOptions::default();
+    let cancel = options.cancel.clone();
+    let stopped = open(&chip, 1024).boot(&set.set, &options, &mut |progress| {
+        if progress.stage == 2 {
+            cancel.cancel();
+        }
+    });
+    assert_eq!(stopped.unwrap_err().kind(), ErrorKind::Interrupted);
+    let booted = open(&chip, 1024).boot(&set.set, &BootOptions::default(), &mut |_| {});
+    assert!(booted.unwrap().upload.is_some());
+    assert_eq!(chip.complaints(), Vec::<String>::new());
 }
 
 #[test]
