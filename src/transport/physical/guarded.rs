@@ -14,7 +14,7 @@ use crate::transport::TransportError;
 use crate::transport::reason::Reason;
 
 /// How long the guardian of an owner that has just ended may take.
-const PREDECESSOR: Duration = Duration::from_secs(1);
+const PREDECESSOR: Duration = Duration::from_secs(2);
 
 /// A function that this process has for itself, among all that take the same lock: that on the file
 /// `config` of sysfs.

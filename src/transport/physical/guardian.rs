@@ -15,7 +15,9 @@
 //! If the guardian is killed the owner sees its connection close, as it sees a lost device.
 //!
 //! It is forked, not executed: a library has no program of its own to start. After the fork it makes system
-//! calls only; it takes no lock, allocates nothing and can't panic.
+//! calls only; it takes no lock, allocates nothing and can't panic. It shares the owner's pages as every fork
+//! does: what the owner changes later exists twice until the device is closed. Memory for devices is left
+//! out of that (`MADV_DONTFORK`). Who holds gigabytes opens the device first.
 
 // UNSAFETY: fork, and system calls on numbers of descriptors in the child.
 #![expect(unsafe_code, reason = "a fork, and what is allowed behind it")]
@@ -37,7 +39,7 @@ use crate::spec::config_space::{COMMAND, command};
 
 /// How long a guardian may take to start, and to end when its owner closes the device. Ends take longer
 /// only while a device does not let go of the bus.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Files that can be written back.
 const CLOSINGS: usize = 3;
 /// Descriptors that a guardian has: connection, owner, configuration space, pins, and what it writes back.

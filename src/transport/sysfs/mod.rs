@@ -8,7 +8,7 @@
 //! | on and off | `enable`, `power/control` |
 //! | reset | `reset`; the kernel saves and restores configuration space |
 //! | interrupt | none: a program gets none here, so registers are polled |
-//! | memory | physical, see [`physical`](super::physical) |
+//! | memory | physical, see `transport/physical` |
 //! | one owner | a lock on `config` |
 //!
 //! It takes root and a kernel that is not locked down, and refuses a function that a driver has, or for

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | device node | `CONFIG_VFIO_DEVICE_CDEV`, iommufd, an IOMMU | addresses chosen here, from the kernel's valid ranges |
 //! | group | `vfio_iommu_type1`, an IOMMU | the same |
-//! | group without IOMMU | `CONFIG_VFIO_NOIOMMU`, switched on; rights of root; consent | [`physical`](super::physical) |
+//! | group without IOMMU | `CONFIG_VFIO_NOIOMMU`, switched on; rights of root; consent | physical, see `transport/physical` |
 //!
 //! They are tried in this order; why a better one was not taken stays known
 //! ([`VfioTransport::rejections`]).
