@@ -99,7 +99,7 @@ fn open_function(
             }),
         }
     }
-    Err(closed(name, &rejections))
+    Err(closed(name, &rejections, options.unconfined))
 }
 
 /// Says what is given up where no IOMMU confines the device, and prepares the port above it.
@@ -148,8 +148,8 @@ fn kind_of(obstacle: &Obstacle) -> ErrorKind {
 }
 
 /// No way is open. The one that knows who holds the card gives the headline, else the last that is more
-/// than absent.
-fn closed(name: String, rejections: &[Rejection]) -> Error {
+/// than absent. Nobody is advised to agree to what they have agreed to.
+fn closed(name: String, rejections: &[Rejection], unconfined: Unconfined) -> Error {
     let ordinary = |one: &&Rejection| {
         !matches!(
             one.reason,
@@ -187,8 +187,12 @@ fn closed(name: String, rejections: &[Rejection]) -> Error {
     for one in rejections {
         shown = shown.fact(label(one.path), one.reason.to_string());
     }
-    let hint = headline.reason.hint();
-    let hint = hint.or_else(|| rejections.iter().rev().find_map(|one| one.reason.hint()));
+    let hint = |reason: &Reason| match (reason, unconfined) {
+        (Reason::Obstacle(obstacle), Unconfined::Allow) => Some(obstacle.0.hint_given_consent()),
+        (reason, _) => reason.hint(),
+    };
+    let others = || each().rev().find_map(|one| hint(&one.reason));
+    let hint = hint(&headline.reason).or_else(others);
     hint.into_iter().fold(shown, Error::with_hint)
 }
 
@@ -258,6 +262,29 @@ mod tests {
             "0000:03:00.0: can't be opened: bound to the kernel driver hailo1x_pci"
         );
         assert!(error.hint().unwrap().contains("hailoctl bind -d"));
+    }
+
+    #[test]
+    fn who_has_agreed_to_go_without_an_iommu_is_not_told_to_agree() {
+        let root = tempfile::tempdir().unwrap();
+        machine(root.path(), None);
+        let card = root.path().join("sys/bus/pci/devices/0000:03:00.0");
+        fs::remove_file(card.join("iommu_group")).unwrap();
+        fs::remove_dir_all(root.path().join("sys/bus/pci/drivers")).unwrap();
+        let refused = fails(root.path(), "03:00.0");
+        assert!(refused.hint().unwrap().contains("add --allow-no-iommu"));
+
+        let options = OpenOptions {
+            root: Root::new(root.path()),
+            unconfined: Unconfined::Allow,
+            ..OpenOptions::default()
+        };
+        // There is nothing behind the files of this card, so sysfs fails, too.
+        let error = open("03:00.0".parse().unwrap(), &options).unwrap_err();
+        let ways: Vec<_> = error.facts().iter().map(|(label, _)| *label).collect();
+        assert_eq!(ways, ["VFIO group", "sysfs"], "{error}");
+        let hint = error.hint().unwrap();
+        assert!(!hint.contains("allow-no-iommu"), "{hint}");
     }
 
     #[test]

@@ -224,11 +224,10 @@ impl Obstacle {
                 )
             }
             Self::Unbound { address } => format!("sudo hailoctl bind -d {address}"),
-            Self::NoVfio { .. } => format!("use a kernel with CONFIG_VFIO_PCI; or {CONSENT}"),
+            Self::NoVfio { .. } | Self::NoIommu => {
+                format!("{}; or {CONSENT}", self.hint_given_consent())
+            }
             Self::VfioNotLoaded => "sudo modprobe vfio-pci disable_idle_d3=1".to_owned(),
-            Self::NoIommu => format!(
-                "switch the IOMMU on (firmware setup; on Intel also intel_iommu=on); or {CONSENT}"
-            ),
             Self::GroupNotViable { .. } => {
                 "sudo hailoctl bind --group takes these as well, and their drivers lose them; another slot may do without".to_owned()
             }
@@ -241,6 +240,18 @@ impl Obstacle {
             }
             Self::InUse { .. } => "end that process, or wait for it".to_owned(),
             Self::Lockdown { .. } => "use a kernel with VFIO, or switch Secure Boot off".to_owned(),
+        }
+    }
+
+    /// What removes it, for who has agreed to go without an IOMMU already.
+    #[must_use]
+    pub fn hint_given_consent(&self) -> String {
+        match self {
+            Self::NoVfio { .. } => "use a kernel with CONFIG_VFIO_PCI".to_owned(),
+            Self::NoIommu => {
+                "switch the IOMMU on (firmware setup; on Intel also intel_iommu=on)".to_owned()
+            }
+            other => other.hint(),
         }
     }
 }
