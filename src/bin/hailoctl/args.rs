@@ -1,7 +1,7 @@
 //! The command line: what every command understands.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{ArgAction, Args, Parser, ValueEnum};
 
@@ -73,7 +73,7 @@ pub(crate) struct Global {
 
     /// Read sysfs, procfs and device nodes under this directory instead of /
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
-    pub(crate) sysfs_root: PathBuf,
+    sysfs_root: PathBuf,
 
     /// What the software chip does wrong, such as stall-stage=3 (`hailoctl help sim` has them all)
     #[arg(long, global = true, value_name = "PLAN", help_heading = SOFTWARE_CHIP)]
@@ -138,6 +138,17 @@ impl Global {
         } else {
             Unconfined::Refuse
         })
+    }
+
+    /// Refuses to do `what` (`a card can't be …`) where the files of another machine are looked at: they
+    /// are there to be read, and writing to them would reach no card.
+    pub(crate) fn on_this_machine(&self, what: &str) -> Result<()> {
+        if self.sysfs_root == Path::new("/") {
+            return Ok(());
+        }
+        let root = self.sysfs_root.display();
+        let action = format!("{what} under --sysfs-root {root}, which is only to look at");
+        Err(Failure::usage(action, "leave out --sysfs-root"))
     }
 
     /// Where sysfs and procfs are read.

@@ -131,6 +131,9 @@ pub(crate) fn board(global: &Global) -> Result<&'static Board> {
 /// Opens what `-d` names. From here on Ctrl-C asks for a quiet end.
 pub(crate) fn open(global: &Global, output: &mut Output) -> Result<Opened> {
     let target = target(global)?;
+    if matches!(target, Target::Pci(_)) {
+        global.on_this_machine("a card can't be opened")?;
+    }
     let cancel = CancelToken::default();
     let token = cancel.clone();
     Signals::take()?.on_first(move || token.cancel())?;

@@ -3,8 +3,8 @@
 use std::io::{self, IsTerminal};
 
 use hailo_vfio::device::Target;
+use hailo_vfio::pci::FunctionInfo;
 use hailo_vfio::pci::bind::{self, BindError, Plan, Step};
-use hailo_vfio::pci::{FunctionInfo, Root};
 use hailo_vfio::{Error, ErrorKind};
 use serde::Serialize;
 
@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
         Plan::bind(&root, &card, args.group)
     };
     let plan = plan.map_err(|error| told(&card, error))?;
-    carry_out(&root, &card, &plan, &args.consent, output)
+    carry_out(&card, &plan, &args.consent, global, output)
 }
 
 /// The card that `-d` names, or the only one.
@@ -86,10 +86,10 @@ pub(super) fn card(global: &Global) -> Result<FunctionInfo> {
 }
 
 pub(super) fn carry_out(
-    root: &Root,
     card: &FunctionInfo,
     plan: &Plan,
     consent: &Consent,
+    global: &Global,
     output: &mut Output,
 ) -> Result<Exit> {
     let device = card.address.to_string();
@@ -116,11 +116,13 @@ pub(super) fn carry_out(
         }
         return Ok(Exit::Done);
     }
+    global.on_this_machine("a driver can't be changed")?;
     if !consent.yes && !confirmed(output)? {
         output.note(format_args!("nothing was done"))?;
         return Ok(Exit::Failed);
     }
-    plan.carry_out(root, &mut |file, value| bind::write(root, file, value))
+    let root = global.root()?;
+    plan.carry_out(&root, &mut |file, value| bind::write(&root, file, value))
         .map_err(|error| told(card, error))?;
     if output.is_json() {
         output.object(&done(true))?;

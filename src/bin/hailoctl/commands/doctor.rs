@@ -96,10 +96,7 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
         diagnosis.findings.retain(is_chosen);
     }
     let deep = if args.deep {
-        if global.sysfs_root != std::path::Path::new("/") {
-            let action = "--deep opens cards, and those of a copy can't be opened";
-            return Err(Failure::usage(action, "leave out --deep or --sysfs-root"));
-        }
+        global.on_this_machine("a card can't be opened (--deep)")?;
         Some(
             chosen
                 .iter()

@@ -26,5 +26,5 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
     let root = global.root()?;
     let card = bind::card(global)?;
     let plan = Plan::unbind(&root, &card).map_err(|error| bind::told(&card, error))?;
-    bind::carry_out(&root, &card, &plan, &args.consent, output)
+    bind::carry_out(&card, &plan, &args.consent, global, output)
 }
