@@ -176,7 +176,7 @@ impl Device {
             )
             .with_hint(format!("hailoctl reset -d {}, then again", self.name())));
         }
-        let page_limit = crate::dma::page_limit(self.link.max_read_request);
+        let page_limit = crate::dma::page_limit(self.link().max_read_request);
         let both = [Direction::ToDevice, Direction::FromDevice];
         let loads = both.map(|direction| loads(options, page_limit, direction));
         if loads.iter().any(Vec::is_empty) || !loads.iter().flatten().all(is_sane) {
@@ -204,7 +204,7 @@ impl Device {
             transport: &self.transport,
             interrupts: self.hub.interrupts(),
             board: self.board,
-            page_limit: crate::dma::page_limit(self.link.max_read_request),
+            page_limit: crate::dma::page_limit(self.link().max_read_request),
         };
         let boot = BootOptions {
             cancel: options.cancel.clone(),
