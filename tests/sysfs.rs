@@ -269,6 +269,12 @@ fn it_takes_consent_and_says_so() {
     if may_open(&machine).is_some() {
         let device = by_name(&machine, Unconfined::Allow).unwrap();
         assert_eq!(device.transport().capabilities().backend, "sysfs");
+        let rejected: Vec<_> = device.transport().rejections().iter().collect();
+        assert_eq!(rejected.len(), 1);
+        assert_eq!(
+            rejected[0].to_string(),
+            "VFIO group: this kernel has no vfio-pci"
+        );
     }
 }
 

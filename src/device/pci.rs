@@ -87,12 +87,7 @@ fn open_function(
     }
     if options.unconfined == Unconfined::Allow {
         match SysfsTransport::open(root, address) {
-            Ok(transport) => {
-                for rejection in &rejections {
-                    log::info!("{name}: not by {rejection}");
-                }
-                return Ok(opened(transport, function, root));
-            }
+            Ok(transport) => return Ok(opened(transport.after(rejections), function, root)),
             Err(reason) => rejections.push(Rejection {
                 path: AccessPath::Sysfs,
                 reason,

@@ -40,6 +40,7 @@ use crate::addr::Iova;
 use crate::mem::HostMemory;
 use crate::spec::config_space::{COMMAND, command};
 use crate::spec::register::Bar;
+use reason::Rejection;
 
 /// Why an access through the seam failed.
 #[derive(Debug, thiserror::Error)]
@@ -291,6 +292,11 @@ pub trait Transport: fmt::Debug + Send + std::marker::Sync {
 
     /// What this back end can and can't do.
     fn capabilities(&self) -> &Capabilities;
+
+    /// Better ways to the device than this one, and why they were not taken.
+    fn rejections(&self) -> &[Rejection] {
+        &[]
+    }
 
     /// How `bar` is reached.
     fn region(&self, bar: Bar) -> Region;

@@ -27,6 +27,7 @@ pub use counts::{BarCounts, Counts};
 pub use record::{Access, Recorder, Recording, RecordingError};
 pub use replay::{Deviation, Replay};
 
+use super::reason::Rejection;
 use super::{Capabilities, Direction, Placement, Region, Result, Segments, Sync, Transport, Width};
 use crate::mem::HostMemory;
 use crate::spec::register::Bar;
@@ -124,6 +125,10 @@ impl Transport for Tracer {
 
     fn capabilities(&self) -> &Capabilities {
         self.inner.capabilities()
+    }
+
+    fn rejections(&self) -> &[Rejection] {
+        self.inner.rejections()
     }
 
     fn region(&self, bar: Bar) -> Region {

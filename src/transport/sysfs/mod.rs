@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use super::bars::Bars;
 use super::physical::{Closing, Guarded, Lock, PhysicalSpace};
-use super::reason::Reason;
+use super::reason::{Reason, Rejection};
 use super::{
     Capabilities, Direction, Placement, Region, ResetAbility, Result, Segments, Sync, Transport,
     TransportError, Width,
@@ -57,6 +57,7 @@ pub struct SysfsTransport {
     power: Option<u16>,
     reset: Option<PathBuf>,
     capabilities: Capabilities,
+    rejections: Vec<Rejection>,
     guarded: Guarded,
 }
 
@@ -160,11 +161,21 @@ impl SysfsTransport {
             power: None,
             reset,
             capabilities: guarded.capabilities(BACKEND, false, can_reset),
+            rejections: Vec::new(),
             guarded,
         };
         this.capabilities.reset.at_open = this.prepare().map_err(Reason::Unusable)?;
         log::info!("{}: opened by sysfs", this.name);
         Ok(this)
+    }
+
+    /// The same, with what was tried before: better ways that are closed.
+    #[must_use]
+    pub fn after(self, rejections: Vec<Rejection>) -> Self {
+        for rejection in &rejections {
+            log::info!("{}: not by {rejection}", self.name);
+        }
+        Self { rejections, ..self }
     }
 
     /// Makes the function answer, and sees to it that none of its channels is active; whether it was reset
@@ -238,6 +249,10 @@ impl Transport for SysfsTransport {
 
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    fn rejections(&self) -> &[Rejection] {
+        &self.rejections
     }
 
     fn region(&self, bar: Bar) -> Region {

@@ -7,7 +7,7 @@
 //! | group without IOMMU | `CONFIG_VFIO_NOIOMMU`, switched on; rights of root; consent | physical, see `transport/physical` |
 //!
 //! They are tried in this order; why a better one was not taken stays known
-//! ([`VfioTransport::rejections`]).
+//! ([`Transport::rejections`]).
 //!
 //! Opening resets the function, so firmware that ran is gone; closing it (also when the process is
 //! killed) stops its DMA and resets it again, both by the kernel.
@@ -162,12 +162,6 @@ impl VfioTransport {
     pub fn path(&self) -> AccessPath {
         self.path
     }
-
-    /// The better ways, and why they were not taken.
-    #[must_use]
-    pub fn rejections(&self) -> &[Rejection] {
-        &self.rejections
-    }
 }
 
 /// Why a function has no node for a way.
@@ -206,6 +200,10 @@ impl Transport for VfioTransport {
 
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    fn rejections(&self) -> &[Rejection] {
+        &self.rejections
     }
 
     fn region(&self, bar: Bar) -> Region {

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use hailo_vfio::Error;
 use hailo_vfio::boot::FirmwareSet;
 use hailo_vfio::device::{Device, Link};
+use hailo_vfio::pci::AccessPath;
 use hailo_vfio::soc::{self, Extended};
+use hailo_vfio::transport::reason::Rejection;
 use serde::Serialize;
 
 use super::booted;
@@ -41,6 +43,9 @@ struct Identity<'a> {
     backend: &'static str,
     confined: bool,
     interrupt: bool,
+    /// Better ways to the card, and why they were not taken.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rejected: Vec<Rejected>,
     link: Link,
     firmware: Firmware,
     /// What the firmware says; absent where none runs, or it does not answer.
@@ -152,6 +157,22 @@ fn ask(device: &Device) -> std::result::Result<System, Error> {
     Ok(system)
 }
 
+/// A way to the card that was not taken.
+#[derive(Debug, Serialize)]
+struct Rejected {
+    way: AccessPath,
+    reason: String,
+}
+
+impl From<&Rejection> for Rejected {
+    fn from(rejection: &Rejection) -> Self {
+        Self {
+            way: rejection.path,
+            reason: rejection.reason.to_string(),
+        }
+    }
+}
+
 fn identity(device: &Device, firmware: Firmware) -> Identity<'_> {
     let capabilities = device.transport().capabilities();
     Identity {
@@ -163,6 +184,12 @@ fn identity(device: &Device, firmware: Firmware) -> Identity<'_> {
         backend: capabilities.backend,
         confined: capabilities.confined,
         interrupt: capabilities.interrupt,
+        rejected: device
+            .transport()
+            .rejections()
+            .iter()
+            .map(Rejected::from)
+            .collect(),
         link: device.link(),
         firmware,
         system: None,
