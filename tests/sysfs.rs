@@ -8,8 +8,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hailo_vfio::addr::Bdf;
+use hailo_vfio::deadline::{Backoff, Deadline};
 use hailo_vfio::device::{Device, OpenOptions, Target};
 use hailo_vfio::pci::{Obstacle, Root};
 use hailo_vfio::spec::register::Bar;
@@ -17,6 +19,8 @@ use hailo_vfio::transport::reason::{ObstacleError, Reason, Unconfined};
 use hailo_vfio::transport::sysfs::SysfsTransport;
 use hailo_vfio::transport::{Direction, Placement, Transport, TransportError, Width};
 use hailo_vfio::{Error, ErrorKind};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// Host side of channel 3.
 const CHANNEL_3: usize = 0x60;
@@ -276,6 +280,47 @@ fn it_takes_consent_and_says_so() {
             "VFIO group: this kernel has no vfio-pci"
         );
     }
+}
+
+/// The guardian of the machine's card.
+fn guardian(machine: &Machine) -> Pid {
+    let config = fs::canonicalize(machine.card("config")).unwrap();
+    let holds = |process: &PathBuf| {
+        let guards =
+            fs::read_to_string(process.join("comm")).is_ok_and(|name| name == "hailo-guardian\n");
+        guards && fs::read_link(process.join("fd/2")).is_ok_and(|held| held == config)
+    };
+    let all = fs::read_dir("/proc")
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let found = all.into_iter().find(holds).unwrap();
+    Pid::from_raw(
+        found
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .parse()
+            .unwrap(),
+    )
+}
+
+#[test]
+fn without_its_guardian_a_device_is_stopped_and_lost() {
+    let machine = Machine::new();
+    if may_open(&machine).is_none() {
+        return;
+    }
+    let device = by_name(&machine, Unconfined::Allow).unwrap();
+    assert_eq!(machine.command()[0] & 4, 4);
+    kill(guardian(&machine), Signal::SIGKILL).unwrap();
+    let deadline = Deadline::after(Duration::from_secs(20));
+    let mut backoff = Backoff::default();
+    while machine.command()[0] & 4 != 0 {
+        assert!(!deadline.expired(), "bus mastering stays on");
+        backoff.pause(&deadline);
+    }
+    drop(device);
 }
 
 #[test]
