@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::spec::board::{Board, Chip, HAILO10H, Layout, Sku};
 use crate::spec::firmware::Version;
+use crate::spec::rpc::value::info::SERIAL_NUMBER;
 
 /// What a software chip is and how its link is.
 ///
@@ -23,6 +24,7 @@ use crate::spec::firmware::Version;
 /// | `layout` | what the boot ROM expects: `4.x`, `5.0`, `5.1` |
 /// | `timing` | `on` or `off` |
 /// | `chip` | `hailo10h` or `hailo12l` |
+/// | `serial` | serial number of the board, up to 16 letters and digits; with it come part number and product name |
 /// | `temperature` | of the idle chip, 0..120 degrees Celsius (45) |
 /// | `power` | `on` or `off`: whether the board has a power sensor |
 /// | `loopback` | `on` or `off`: whether outputs of inferences are inputs where their sizes agree |
@@ -50,6 +52,9 @@ pub struct Profile {
     pub layout: Option<Layout>,
     /// Whether link and firmware take the time they take on a board.
     pub timing: bool,
+    /// Serial number of the board, up to 16 letters and digits. Without it the board tells no part number and no
+    /// product name either.
+    pub serial: Option<String>,
     /// Temperature of the idle chip in degrees Celsius, 0..=120.
     pub temperature: u32,
     /// Whether the board has a power sensor.
@@ -111,6 +116,7 @@ impl Profile {
             version: None,
             layout: None,
             timing,
+            serial: None,
             temperature: USUAL_TEMPERATURE,
             power_sensor: false,
             loopback: false,
@@ -151,6 +157,12 @@ impl Profile {
             "layout" => self.layout = Some(parse_layout(value)?),
             "timing" => self.timing = parse_switch(value)?,
             "chip" => self.chip = parse_chip(value)?,
+            "serial" => {
+                let plain = |c: char| c.is_ascii_alphanumeric();
+                let sane = (1..=SERIAL_NUMBER).contains(&value.len()) && value.chars().all(plain);
+                self.serial = Some(value.to_owned()).filter(|_| sane);
+                self.serial.as_ref()?;
+            }
             "temperature" => {
                 self.temperature = value.parse().ok().filter(|degrees| *degrees <= 120)?;
             }
@@ -207,7 +219,7 @@ pub enum ProfileError {
     #[error(
         "{0:?} is not understood (keys: speed=1..4, width=1|2|4, sku=default|0..63, mrrs=128..4096, \
          loaded=VERSION, version=VERSION, layout=4.x|5.0|5.1, timing=on|off, chip=hailo10h|hailo12l, \
-         temperature=0..120, power=on|off, loopback=on|off, quirks=on|off, reply-delay=MS, \
+         serial=TEXT, temperature=0..120, power=on|off, loopback=on|off, quirks=on|off, reply-delay=MS, \
          echo=1..65535)"
     )]
     Key(String),
@@ -274,6 +286,9 @@ impl fmt::Display for Profile {
         if self.timing != preset.timing {
             write!(f, ",timing={}", if self.timing { "on" } else { "off" })?;
         }
+        if let Some(serial) = &self.serial {
+            write!(f, ",serial={serial}")?;
+        }
         if self.temperature != preset.temperature {
             write!(f, ",temperature={}", self.temperature)?;
         }
@@ -309,7 +324,7 @@ mod tests {
             "m2-gen3-x4,width=2,sku=6,mrrs=128",
             "hailo12l,loaded=5.2.0,version=5.3.0,layout=5.1",
             "default,chip=hailo12l,speed=1,timing=on,echo=7",
-            "default,temperature=99,power=on,loopback=on,quirks=on,reply-delay=30",
+            "default,serial=HLSIM0001,temperature=99,power=on,loopback=on,quirks=on,reply-delay=30",
         ] {
             assert_eq!(text.parse::<Profile>().unwrap().to_string(), text);
         }
@@ -328,6 +343,8 @@ mod tests {
             "default,mrrs=300",
             "default,colour=red",
             "default,echo=0",
+            "default,serial=",
+            "default,serial=12345678901234567",
             "hailo12l,layout=4.x",
         ] {
             assert!(text.parse::<Profile>().is_err(), "{text:?}");

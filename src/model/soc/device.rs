@@ -46,6 +46,19 @@ impl Connection {
             minor,
             revision,
         } = self.server.settings.version;
+        let settings = &self.server.settings;
+        let name = match settings.chip {
+            Chip::Hailo12l => "Hailo-12L",
+            _ => "Hailo-10H",
+        };
+        let bytes = |text: &str| text.bytes().map(u32::from).collect::<Vec<u32>>();
+        let (mut serial_number, mut part_number) = (Vec::new(), Vec::new());
+        let mut product_name = String::new();
+        if let Some(serial) = &settings.serial {
+            serial_number = bytes(serial);
+            part_number = bytes("SOFTWARE");
+            product_name = format!("{name} in software");
+        }
         Ok(Reply::of(&IdentifyReply {
             identity: Some(Identity {
                 protocol_version: PROTOCOL,
@@ -54,14 +67,13 @@ impl Connection {
                     minor,
                     revision,
                 }),
-                board_name: match self.server.settings.chip {
-                    Chip::Hailo12l => "Hailo-12L",
-                    _ => "Hailo-10H",
-                }
-                .to_owned(),
+                board_name: name.to_owned(),
                 is_release: true,
                 extended_context_switch_buffer: true,
                 architecture: self.server.architecture(),
+                serial_number,
+                part_number,
+                product_name,
                 ..Identity::default()
             }),
         }))

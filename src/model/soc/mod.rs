@@ -72,6 +72,8 @@ pub(super) struct Settings {
     loopback: bool,
     /// Whether it has the vendor's defects.
     quirks: bool,
+    /// Of the board, where it tells one.
+    serial: Option<String>,
     /// Temperature of the idle chip in degrees Celsius.
     idle_temperature: f64,
     /// Whether the board has a power sensor.
@@ -95,6 +97,7 @@ impl Settings {
             reply_delay: profile.reply_delay,
             loopback: profile.loopback,
             quirks: profile.quirks,
+            serial: profile.serial.clone(),
             idle_temperature: f64::from(profile.temperature) + 0.5,
             power_sensor: profile.power_sensor,
         })

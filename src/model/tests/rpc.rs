@@ -283,8 +283,14 @@ fn devices_say_what_they_have_and_what_not() {
     assert_eq!(client.get(20, ""), hex("0A 02 08 01"));
     client.done();
 
-    let mut client = Client::new("default,loaded=5.2.0,power=on", "none");
+    let mut client = Client::new("default,loaded=5.2.0,power=on,serial=AB1", "none");
     client.get(20, "");
+    let identity = client.get(22, "0A 00");
+    let told = hex("42 03 41 42 31 4A 08 53 4F 46 54 57 41 52 45 52 15");
+    assert!(
+        identity.windows(told.len()).any(|part| part == told),
+        "{identity:?}"
+    );
     assert_eq!(client.get(25, "0A 00 10 FF FF FF FF 07 18 02")[..1], [0x0d]);
     client.get(26, "0A 00 18 03");
     client.get(28, "0A 00");

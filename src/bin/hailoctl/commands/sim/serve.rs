@@ -25,7 +25,7 @@ Profiles: NAME[,KEY=VALUE...]
   names  default, pi5-gen2-x1, pi5-gen3-x1, m2-gen3-x4, hailo12l
   keys   speed=1..4  width=1|2|4  sku=default|0..63  mrrs=128..4096  loaded=VERSION
          version=VERSION  layout=4.x|5.0|5.1  timing=on|off  chip=hailo10h|hailo12l
-         temperature=DEGREES  power=on|off  loopback=on|off  quirks=on|off
+         serial=TEXT  temperature=DEGREES  power=on|off  loopback=on|off  quirks=on|off
          reply-delay=MS  echo=PORT
 
 Faults: NAME[=VALUE][:TIMES], TIMES being once, always or a number
