@@ -301,7 +301,8 @@ impl Chip {
         self.shared.lock().core.firmware.state()
     }
 
-    /// Waits until the chip has nothing left to do by itself; `false` where the time was not enough.
+    /// Waits until firmware, engine and link have nothing left to do; `false` where the time was not enough. What the
+    /// services behind the ports are about to do is not waited for.
     #[must_use]
     pub fn wait_idle(&self, deadline: Deadline) -> bool {
         let mut state = self.shared.lock();

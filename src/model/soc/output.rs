@@ -1,7 +1,7 @@
 //! What a software chip infers: numbers that depend on network, inputs and frame, and can be computed by others.
 //!
-//! For frame `n` (the `n`-th RUN_ASYNC that a configured model accepted, from 0) of a network group called `name` in
-//! a file:
+//! For frame `n` (the `n`-th RUN_ASYNC that a configured model accepted, from 0; a RUN_ASYNC_FOR_DURATION counts as one)
+//! of a network group called `name` in a file:
 //!
 //! 1. `key = xxh3_64(file) ^ xxh3_64(name)`, [`network_key`].
 //! 2. `seed = xxh3_64_with_seed(inputs, key + n * 0x9e3779b97f4a7c15)`, modulo 2^64, over all input buffers one after

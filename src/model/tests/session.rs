@@ -461,6 +461,13 @@ fn sixteen_sessions_with_their_own_sizes_lose_nothing() {
             );
         }
         let place = round % sessions.len();
+        if round % 2 == 0 {
+            // This one is closed by the chip.
+            bench.send(&mut sessions[place], &[0xff; 8]);
+            while bench.is_active(&sessions[place], 1) {
+                bench.interrupt();
+            }
+        }
         bench.close(&sessions[place]);
         sessions[place] = bench.connect(ECHO_PORT);
     }
