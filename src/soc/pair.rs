@@ -257,6 +257,9 @@ impl Pair {
             return Ok(());
         }
         let mut mailbox = self.hub.mailbox();
+        if self.is_of_an_earlier_life() {
+            return Ok(()); // Reset while this waited for the mailbox.
+        }
         mailbox.close(self.hub.interrupts(), self.channels)?;
         self.hub.free_channels(self.channels);
         Ok(())
