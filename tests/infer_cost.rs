@@ -119,7 +119,7 @@ struct Running {
 }
 
 fn running() -> Running {
-    let bench = Bench::new(Way::Local, "default,timing=off,loaded=5.2.0", "");
+    let bench = Bench::new(Way::Local, "default,timing=off,loaded=5.2.0,echo=7", "");
     let tracer = Arc::new(Tracer::new(bench.transport()));
     let device = Device::new(tracer.clone() as Arc<dyn Transport>).unwrap();
     let soc = device.soc().unwrap();
@@ -148,6 +148,11 @@ fn a_frame_that_is_polled_for_reads_no_register_and_rings_twice() {
     for _ in 0..3 {
         frame = run(&running.configured, frame);
     }
+    // Somebody else's session that the chip closes changes nothing.
+    let other = running.soc.session(7, &soon()).unwrap();
+    other.send(&[0xff; 8], &soon()).unwrap();
+    other.receive(&mut [0; 8], &soon()).unwrap_err();
+    other.close().unwrap();
     let before = running.tracer.counts();
     let interrupts = running.device.interrupt_counts();
     for _ in 0..100 {

@@ -242,13 +242,12 @@ impl Sink for Core {
         let Some(rings) = &mut state.rings else {
             return;
         };
-        rings.to_device.distrust();
-        rings.from_device.distrust();
-        // What arrived before the close counts.
+        // The lock keeps launches away meanwhile: what is active now was not meant.
         let open = rings
             .to_device
             .diagnose()
             .and_then(|()| rings.from_device.diagnose());
+        // What arrived before the close counts.
         self.pump_or_end(&mut state);
         if let Err(error) = open {
             self.end(&mut state, error.into());
