@@ -5,8 +5,13 @@
     reason = "a page that can't be read fails the test"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use hailo_vfio::model::mkfw::MakeFirmware;
+use serde_json::Value;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -14,7 +19,14 @@ fn root() -> &'static Path {
 
 fn pages() -> Vec<PathBuf> {
     let mut pages = vec![root().join("README.md"), root().join("CHANGELOG.md")];
-    for folder in ["docs", "docs/guide", "docs/hardware", "firmware", "udev"] {
+    for folder in [
+        "docs",
+        "docs/guide",
+        "docs/hardware",
+        "docs/json",
+        "firmware",
+        "udev",
+    ] {
         let entries = fs::read_dir(root().join(folder)).unwrap();
         pages.extend(
             entries
@@ -75,6 +87,55 @@ fn places(page: &str) -> Vec<String> {
     page.lines()
         .filter_map(|line| heading(line).or_else(|| named(line)))
         .collect()
+}
+
+/// The keys of an object, and of all objects in it.
+fn keys(value: &Value, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            found.extend(object.keys().cloned());
+            object.values().for_each(|value| keys(value, found));
+        }
+        Value::Array(list) => list.iter().for_each(|value| keys(value, found)),
+        _ => {}
+    }
+}
+
+/// Pages of `docs/json`, and commands whose output they are about.
+const EXPLAINED: &[(&str, &str)] = &[
+    ("hef", "hef tests/golden/hef/v3_single.hef"),
+    ("probe", "-d sim probe mmio --rounds 2"),
+    ("probe", "-d sim:default,loaded=5.2.0 probe irq --rounds 2"),
+    (
+        "probe",
+        "-d sim probe link --time 1 --size 65536 --page 4096 --channels 1 --depth 1",
+    ),
+];
+
+#[test]
+fn each_key_that_a_command_prints_is_explained_in_its_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let firmware = dir.path().join("fw");
+    MakeFirmware::default().write(&firmware).unwrap();
+    for (page, command) in EXPLAINED {
+        let text = fs::read_to_string(root().join(format!("docs/json/{page}.md"))).unwrap();
+        let run = Command::new(env!("CARGO_BIN_EXE_hailoctl"))
+            .args(command.split(' '))
+            .arg("--json")
+            .current_dir(root())
+            .env("HAILO_FIRMWARE_DIR", &firmware)
+            .env_remove("HAILOCTL_DEVICE")
+            .output()
+            .unwrap();
+        let shown = String::from_utf8(run.stdout).unwrap();
+        assert!(run.status.success(), "{command}: {shown}");
+        let mut found = BTreeSet::new();
+        for line in shown.lines() {
+            keys(&serde_json::from_str(line).unwrap(), &mut found);
+        }
+        found.retain(|key| !text.contains(&format!("`{key}`")) && key != "schema");
+        assert!(found.is_empty(), "{command}: {page}.md lacks {found:?}");
+    }
 }
 
 /// Words in backticks that look like files of the repository.
