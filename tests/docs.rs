@@ -104,6 +104,17 @@ fn keys(value: &Value, found: &mut BTreeSet<String>) {
 /// Pages of `docs/json`, and commands whose output they are about.
 const EXPLAINED: &[(&str, &str)] = &[
     ("hef", "hef tests/golden/hef/v3_single.hef"),
+    ("identify", "-d sim:default,loaded=5.2.0,power=on identify"),
+    (
+        "run",
+        "-d sim:default,loaded=5.2.0 run tests/golden/hef/v3_single.hef --frames 2",
+    ),
+    ("monitor", "-d sim:default,loaded=5.2.0 monitor --once"),
+    ("monitor", "-d sim:default,loaded=5.2.0 logs"),
+    (
+        "monitor",
+        "-d sim:default,loaded=5.2.0 --fault notify=1;notify=14 notifications --seconds 0.5",
+    ),
     ("probe", "-d sim probe mmio --rounds 2"),
     ("probe", "-d sim:default,loaded=5.2.0 probe irq --rounds 2"),
     (
