@@ -120,9 +120,9 @@ fn identity(root: &Root) -> Identity {
     }
 }
 
-/// Whether a node in `/dev` is one of the vendor's drivers.
+/// Whether a node in `/dev` is one of the vendor's drivers. `hailo` is the folder that our udev rules make.
 pub(crate) fn is_vendor_node(name: &str) -> bool {
-    name.starts_with("hailo") || name.starts_with("h1x-")
+    (name.starts_with("hailo") && name != "hailo") || name.starts_with("h1x-")
 }
 
 fn nodes(root: &Root) -> Vec<Node> {
