@@ -14,7 +14,10 @@ from . import Unavailable
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 DEFAULT_MIRROR = "http://deb.debian.org/debian"
-SUITES = ("trixie", "trixie-backports")
+DEFAULT_SECURITY = "http://deb.debian.org/debian-security"
+TRIXIE = ("trixie", "trixie-backports")
+# Its kernel 6.12 comes with build tools that run on machines as old as Debian 12.
+BOOKWORM = ("bookworm", "bookworm-security")
 
 
 def run(*command, cwd=None, env=None) -> str:
@@ -29,21 +32,23 @@ def run(*command, cwd=None, env=None) -> str:
     return done.stdout
 
 
-def mirror() -> str:
-    """The Debian mirror to use: VM_LAB_MIRROR, else the one in this machine's apt sources."""
-    if chosen := os.environ.get("VM_LAB_MIRROR"):
+def mirror(suite: str) -> str:
+    """The Debian mirror of a suite: VM_LAB_MIRROR (VM_LAB_SECURITY), else what this machine's apt uses."""
+    security = suite.endswith("-security")
+    if chosen := os.environ.get("VM_LAB_SECURITY" if security else "VM_LAB_MIRROR"):
         return chosen
     rows = run("apt-get", "indextargets", "--format", "$(ORIGIN)|$(REPO_URI)", "Created-By: Packages")
-    found = [row.split("|", 1)[1] for row in rows.splitlines() if row.startswith("Debian|")]
-    plain = [uri for uri in found if "security" not in uri]
-    return (plain or [DEFAULT_MIRROR])[0].rstrip("/")
+    uris = [row.split("|", 1)[1] for row in rows.splitlines() if row.startswith("Debian|")]
+    found = [uri for uri in uris if ("security" in uri) == security]
+    return (found or [DEFAULT_SECURITY if security else DEFAULT_MIRROR])[0].rstrip("/")
 
 
 class Debian:
-    """A private apt under `home`, updated on first use."""
+    """A private apt of some suites under `home`, updated on first use."""
 
-    def __init__(self, home: Path):
+    def __init__(self, home: Path, suites: tuple[str, ...]):
         self.home = home
+        self.suites = suites
         self.env = dict(os.environ, APT_CONFIG=str(home / "apt.conf"))
         self.updated = False
 
@@ -60,9 +65,9 @@ class Debian:
         for folder in ("state/lists/partial", "cache/archives/partial"):
             (self.home / folder).mkdir(parents=True, exist_ok=True)
         (self.home / "status").touch()
-        uri = mirror()
+        options = f"[arch=amd64,arm64 signed-by={keyring}]"
         (self.home / "sources.list").write_text(
-            "".join(f"deb [arch=amd64,arm64 signed-by={keyring}] {uri} {suite} main\n" for suite in SUITES)
+            "".join(f"deb {options} {mirror(suite)} {suite} main\n" for suite in self.suites)
         )
         (self.home / "apt.conf").write_text(
             f'Dir::Etc::sourcelist "{self.home}/sources.list";\n'
