@@ -1,13 +1,14 @@
-# What scenarios are written with. Sourced by init; the report port is descriptor 9.
+# What scenarios are written with. Sourced by init, and by hw-tests/run. Descriptor 9 is the report port; `stop`
+# ends a run; LAB, SCRATCH, CONSOLE and FIRMWARE are places; CARD is set where the card is a given one.
 
 # A line for the lab.
 report() { echo "$*" | tr '\n' ' ' | sed 's/ *$/\n/' >&9; }
 
 # Ends the run with a reason.
 fail() {
-	dmesg | tail -n 40 >/dev/console
+	dmesg | tail -n 40 >>"$CONSOLE"
 	report "fail $*"
-	poweroff -f
+	stop
 }
 
 # check WHAT FOUND EXPECTED: they must be equal.
@@ -19,14 +20,14 @@ check() {
 # said COMMAND...: runs the command; what it says is kept for check_said, and goes to the console.
 said() {
 	local status=0
-	"$@" >/tmp/said 2>&1 || status=$?
-	cat /tmp/said >/dev/console
+	"$@" >"$SCRATCH/said" 2>&1 || status=$?
+	cat "$SCRATCH/said" >>"$CONSOLE"
 	return $status
 }
 
 # check_said TEXT: the command before said so.
 check_said() {
-	grep -qF -- "$1" /tmp/said || fail "not said: $1"
+	grep -qF -- "$1" "$SCRATCH/said" || fail "not said: $1"
 	report "check said: $1"
 }
 
@@ -44,6 +45,13 @@ check_that() {
 	shift
 	said "$@" || fail "not so: $what"
 	report "check $what"
+}
+
+# ends_with STATUS PROCESS: the process in the background must end with this exit status.
+ends_with() {
+	local status=0
+	wait "$2" || status=$?
+	check "exit status of process $2" $status "$1"
 }
 
 # until_true SECONDS WHAT COMMAND...: repeats the command until it succeeds.
@@ -67,9 +75,13 @@ cards() {
 	done
 }
 
-# The folder of the only card.
+# The folder of the only card, or of the given one.
 card() {
 	local found
+	if [ -n "${CARD:-}" ]; then
+		echo "$CARD"
+		return
+	fi
 	found=$(cards)
 	[ "$(echo "$found" | wc -w)" = 1 ] || fail "expected one card, found: $found"
 	echo "/sys/bus/pci/devices/$found"
@@ -127,4 +139,59 @@ bind_vfio() {
 	echo vfio-pci >"$1/driver_override"
 	if [ -e "$1/driver" ]; then basename "$1" >"$1/driver/unbind"; fi
 	basename "$1" >/sys/bus/pci/drivers_probe
+}
+
+# allow_no_iommu: settles that hailoctl may open cards without an IOMMU.
+allow_no_iommu() {
+	mkdir -p /etc
+	echo 'allow_no_iommu = true' >/etc/hailoctl.toml
+}
+
+# way: by which way hailoctl opens the card.
+way() {
+	hailoctl -v identify 2>&1 | sed -n \
+		-e 's/.*opened by VFIO device.*/cdev/p' -e 's/.*opened by VFIO group without IOMMU.*/noiommu/p' \
+		-e 's/.*opened by VFIO group$/group/p' -e 's/.*opened by sysfs.*/sysfs/p'
+}
+
+# shows WHAT: this was shown by the way that hailoctl takes; goes into the table of docs/hardware/kernels.md.
+shows() {
+	[ -n "${WAY:-}" ] || WAY=$(way)
+	[ -n "$WAY" ] || fail "hailoctl does not say by which way it opens the card"
+	report "shows $WAY $1"
+}
+
+# canaries PAGES: fills so many pages of memory that no device has to do with.
+canaries() {
+	yes canary | head -c $(($1 * $(page_size))) >"$SCRATCH/canary"
+	CANARY=$(md5sum <"$SCRATCH/canary")
+}
+
+# canaries_sing: they are unwritten.
+canaries_sing() {
+	[ "$(md5sum <"$SCRATCH/canary")" = "$CANARY" ] || fail "memory was written that no device has to do with"
+	report "canary $(($(stat -c %s "$SCRATCH/canary") / $(page_size)))"
+}
+
+# page_size: the size of a page.
+page_size() {
+	local kib
+	kib=$(sed -n '/^KernelPageSize:/{s/[^0-9]//g;p;q}' /proc/self/smaps)
+	echo $((kib * 1024))
+}
+
+# pinned: pages that the kernel holds in place for devices.
+pinned() {
+	echo $(($(sed -n 's/^nr_foll_pin_acquired //p' /proc/vmstat) - $(sed -n 's/^nr_foll_pin_released //p' /proc/vmstat)))
+}
+
+# iommu_faults: accesses that an IOMMU has refused, by the kernel's log.
+iommu_faults() { dmesg | grep -c -e 'DMAR:.*fault addr' -e 'page fault from EP' -e 'IO_PAGE_FAULT' || true; }
+
+# quiet CARD: nothing is left of whoever used the card.
+quiet() {
+	[ "$(cat "$1/enable")" = 0 ] || fail "${2:-}the card is still in use"
+	[ $(($(config "$1" 4 2) & 4)) = 0 ] || fail "${2:-}bus mastering is on"
+	[ "$(pinned)" = "${PINNED:-0}" ] || fail "${2:-}$(pinned) pages are still pinned for the card"
+	! ls -l /proc/[0-9]*/fd 2>/dev/null | grep -E 'vfio|/dev/iommu|resource[0-9]' || fail "${2:-}a descriptor is left"
 }

@@ -25,6 +25,7 @@ class Kit:
 
     hailoctl: Path
     qemu: list[str]
+    release: str
     vmlinuz: Path
     initrd: Path
     firmware: Path
@@ -59,17 +60,18 @@ def kit(scenario: Scenario, cache: Cache, repository: Path, guest: Path, logs: P
     """Gathers what the scenario runs with; `guest` holds what every guest gets."""
     tool = hailoctl(repository, "amd64")
     architecture, kernel = KERNELS[scenario.kernel].architecture, cache.kernel(scenario.kernel)
-    modules = [name for name in KERNELS[scenario.kernel].modules if (kernel / f"{name}.ko").exists()]
+    modules = {name: path for name, path in kernel.modules.items() if scenario.vfio or "vfio" not in name}
     image = Initramfs()
     for folder in ("proc", "sys", "dev", "tmp", "bin"):
         image.folder(folder)
     image.data("bin/busybox", cache.busybox(architecture).read_bytes(), 0o755)
     image.data("init", (guest / "init").read_bytes(), 0o755)
-    image.file("lab/lib.sh", guest / "lib.sh")
+    for functions in guest.glob("*.sh"):
+        image.file(f"lab/{functions.name}", functions)
     image.data("lab/scenario.sh", scenario.path.read_bytes())
     image.data("lab/modules", "".join(f"{module}\n" for module in modules).encode())
-    for module in modules:
-        image.file(f"lab/{module}.ko", kernel / f"{module}.ko")
+    for module, path in modules.items():
+        image.file(f"lab/{module}.ko", path)
     if scenario.tool:
         image.program("bin/hailoctl", hailoctl(repository, architecture))
     if scenario.firmware is not None:
@@ -78,5 +80,12 @@ def kit(scenario: Scenario, cache: Cache, repository: Path, guest: Path, logs: P
         if made.returncode != 0:
             raise Failure(f"hailoctl sim mkfw failed: {made.stderr.strip()}")
         image.tree("firmware", logs / "firmware")
+    if scenario.udev:
+        image.foreign_program("bin/udevadm", cache.udev())
+        image.data("lib/systemd/systemd-udevd", (cache.udev() / "bin/udevadm").read_bytes(), 0o755)
+        image.tree("repository/udev", repository / "udev")
+    for path in scenario.files:
+        whole = repository / path
+        image.tree(f"repository/{path}", whole) if whole.is_dir() else image.file(f"repository/{path}", whole)
     image.write(logs / "initrd")
-    return Kit(tool, cache.qemu(architecture), kernel / "vmlinuz", logs / "initrd", logs / "firmware", logs)
+    return Kit(tool, cache.qemu(architecture), kernel.release, kernel.vmlinuz, logs / "initrd", logs / "firmware", logs)

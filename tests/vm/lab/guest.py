@@ -1,13 +1,21 @@
 """One run: the software chip's process, QEMU, and the verdict that the guest sends.
 
 The guest has two serial ports. The first is its console, a log for people. The second is the report
-port, out of reach of kernel messages: `check TEXT` says what was found right, `kill` asks for the chip's
-process to be killed, and `pass` or `fail TEXT` is the verdict. QEMU's exit status says nothing and is not looked at.
+port, out of reach of kernel messages:
+
+- `check TEXT` says what was found right,
+- `shows WAY WHAT` that this was done by that way to the card,
+- `canary PAGES` that so many pages which no device should write are unwritten,
+- `kill` asks for the chip's process to be killed,
+- `pass` or `fail TEXT` is the verdict.
+
+QEMU's exit status says nothing and is not looked at.
 """
 
 import hashlib
 import json
 import os
+import re
 import selectors
 import shutil
 import socket
@@ -15,6 +23,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import Failure, machine
@@ -28,6 +37,19 @@ CHIP_START_SECONDS = 20
 
 class Silent(Failure):
     """There was no verdict: the console has to tell."""
+
+
+@dataclass
+class Result:
+    """What a passed run has shown."""
+
+    checks: int = 0
+    # Ways to the card, and what was done by them.
+    shows: list[str] = field(default_factory=list)
+    # Pages that were watched, and found unwritten.
+    canary: int = 0
+    # Stray writes of the chip that reached memory, and that were refused.
+    stray: list[int] = field(default_factory=lambda: [0, 0])
 
 
 class Chip:
@@ -123,22 +145,47 @@ class Guest:
         self.console.close()
 
 
-def run(scenario: Scenario, kit: Kit) -> int:
-    """Runs a scenario to its verdict; returns the number of checks, raises `Failure` unless it passed.
+def run(scenario: Scenario, kit: Kit) -> Result:
+    """Runs a scenario to its verdict; raises `Failure` unless it passed.
 
     A guest is killed once its verdict is in, so that the next one shows what the chip makes of that.
     """
     folder = Path(tempfile.mkdtemp(prefix="vm-lab-"))
     chip = Chip(kit.hailoctl, folder / "card", scenario.sim, kit.logs / "sim.log")
+    result = Result()
     try:
         chip.start()
-        consoles = [kit.logs / f"console-{boot}.log" for boot in range(1, scenario.boots + 1)]
-        checks = sum(boot(scenario, kit, chip, console) for console in consoles)
-        chip.stop()
-        return checks + (arrived(chip.stats(), kit.firmware) if scenario.arrives else 0)
+        for number in range(1, scenario.boots + 1):
+            boot(scenario, kit, chip, kit.logs / f"console-{number}.log", result)
+        if chip.process is not None:
+            chip.stop()
+            stats = chip.stats()
+            result.stray = stats["counters"]["stray_writes"]
+            result.checks += counted(stats["counters"], scenario.chip)
+            result.checks += arrived(stats, kit.firmware) if scenario.arrives else 0
+        return result
     finally:
         chip.stop()
         shutil.rmtree(folder)
+
+
+# What scenarios can ask of the chip's counters.
+COUNTED = {
+    "interrupts_raised": lambda counters: counters["interrupts_raised"],
+    "interrupts_sent": lambda counters: counters["interrupts_sent"],
+    "stray_reached": lambda counters: counters["stray_writes"][0],
+    "stray_refused": lambda counters: counters["stray_writes"][1],
+}
+
+
+def counted(counters: dict, wanted: list[str]) -> int:
+    """Compares what the chip counted with conditions like `interrupts_sent>=1000`; their number."""
+    for condition in wanted:
+        name, least, number = re.fullmatch(r"(\w+)(>?)=(\d+)", condition).groups()
+        found = COUNTED[name](counters)
+        if found < int(number) or (not least and found != int(number)):
+            raise Failure(f"the chip counted {name} {found}, wanted {condition}")
+    return len(wanted)
 
 
 def arrived(stats: dict, firmware: Path) -> int:
@@ -147,7 +194,9 @@ def arrived(stats: dict, firmware: Path) -> int:
     Of the boards' device trees one arrives; of everything else, all.
     """
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in firmware.iterdir()}
-    received = {file["name"]: file["sha256"] for file in stats.get("received_before_reset", [])}
+    # VFIO resets the card when it is closed; without it the firmware runs on.
+    files = [*stats.get("received_before_reset", []), *stats["received"]]
+    received = {file["name"]: file["sha256"] for file in files}
     # The chip tells of parts of containers, too; these are in no set.
     received = {name: digest for name, digest in received.items() if name in digests}
     for name, digest in received.items():
@@ -163,7 +212,7 @@ def arrived(stats: dict, firmware: Path) -> int:
     return len(received)
 
 
-def boot(scenario: Scenario, kit: Kit, chip: Chip, console: Path) -> int:
+def boot(scenario: Scenario, kit: Kit, chip: Chip, console: Path, result: Result):
     """Boots one guest and follows its report port until the verdict."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -171,26 +220,30 @@ def boot(scenario: Scenario, kit: Kit, chip: Chip, console: Path) -> int:
         guest = Guest(command, ours, theirs, console)
         theirs.close()
         try:
-            return judge(guest.lines(time.monotonic() + scenario.timeout), chip)
+            follow(guest.lines(time.monotonic() + scenario.timeout), chip, result)
         except Silent as failure:
             raise Failure(f"{failure}; the console ends with: {last_line(console)}") from None
         finally:
             guest.stop()
 
 
-def judge(lines: Iterable[str], chip: Chip) -> int:
-    """The number of checks up to the verdict `pass`; does what the guest asks for on the way."""
-    checks = 0
+def follow(lines: Iterable[str], chip: Chip, result: Result):
+    """Takes down what the guest reports, up to the verdict `pass`; does what it asks for on the way."""
     for line in lines:
         word, _, rest = line.partition(" ")
-        if word == "pass":
-            return checks
-        if word == "fail":
-            raise Failure(rest)
-        if word == "check":
-            checks += 1
-        if word == "kill":
-            chip.kill()
+        match word:
+            case "pass":
+                return
+            case "fail":
+                raise Failure(rest)
+            case "check":
+                result.checks += 1
+            case "shows":
+                result.shows.append(rest)
+            case "canary":
+                result.canary += int(rest)
+            case "kill":
+                chip.kill()
     raise Silent("the guest ended without a verdict")
 
 

@@ -43,6 +43,17 @@ class Initramfs:
             for library in re.findall(r"(/\S+) \(0x", run("ldd", source)):
                 self.file(library, Path(library))
 
+    def foreign_program(self, path: str, root: Path):
+        """Adds a program of an unpacked Debian system for amd64, with its libraries at their own paths."""
+        folders = [root / folder for folder in ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu", "lib/systemd")]
+        loader = root / "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
+        self.data(path, (root / path).read_bytes(), 0o755)
+        self.data("lib64/ld-linux-x86-64.so.2", loader.read_bytes(), 0o755)
+        search = ":".join(map(str, folders))
+        for library in re.findall(r"(/\S+) \(0x", run(loader, "--library-path", search, "--list", root / path)):
+            if (found := Path(library)).is_relative_to(root):
+                self.file(f"lib/x86_64-linux-gnu/{found.name}", found)
+
     def write(self, target: Path):
         """Writes the archive: folders first, as the kernel wants."""
         with open(target, "wb") as out:

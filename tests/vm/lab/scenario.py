@@ -6,7 +6,13 @@
 # sim: --profile pi5-gen2-x1   further arguments of `hailoctl sim`
 # firmware: --release 5.2.0    arguments of `hailoctl sim mkfw`; the set lies in /firmware
 # arrives: yes                 afterwards the chip must have the set, unaltered, and complain of nothing
+# chip: interrupts_sent>=1000  what the chip must have counted (chip.COUNTED), afterwards
+# udev: yes                    the guest has systemd-udevd and the rules of this repository
+# files: hw-tests tests/vm     files and folders of the repository that lie in /repository
+# real: yes                    hw-tests/run runs it on real cards, too
 # machine: iommu               or one of machine.VARIANTS
+# port: root                   or one of machine.PORTS: what the card sits behind
+# vfio: no                     VFIO's modules stay out
 # memory: 256                  MiB of guest memory
 # timeout: 60                  seconds until a guest has failed
 # boots: 1                     guests, one after the other, on the same chip
@@ -23,6 +29,11 @@ CONVERT = {
     "firmware": shlex.split,
     "tool": "yes".__eq__,
     "arrives": "yes".__eq__,
+    "chip": str.split,
+    "udev": "yes".__eq__,
+    "files": str.split,
+    "port": str,
+    "vfio": "yes".__eq__,
     "machine": str,
     "memory": int,
     "timeout": int,
@@ -42,7 +53,12 @@ class Scenario:
     sim: list[str] = field(default_factory=list)
     firmware: list[str] | None = None
     arrives: bool = False
+    chip: list[str] = field(default_factory=list)
+    udev: bool = False
+    files: list[str] = field(default_factory=list)
     machine: str = "iommu"
+    port: str = "root"
+    vfio: bool = True
     memory: int = 256
     timeout: int = 60
     boots: int = 1
@@ -56,6 +72,7 @@ def load(path: Path) -> list[Scenario]:
             break
         if match := re.fullmatch(r"# (\w+): (.+)", line):
             settings[match[1]] = match[2].strip()
+    settings.pop("real", None)
     kernels = settings.pop("kernels", "cloud-amd64").split()
     for key, convert in CONVERT.items():
         if key in settings:

@@ -4,6 +4,7 @@
 # sim: --fault stray-dma=36864:always
 # firmware: --release 5.2.0 --size 512K
 # arrives: yes
+# chip: stray_reached=0 stray_refused>=1
 # memory: 512
 # timeout: 180
 
@@ -17,3 +18,4 @@ check_that "the chip boots all the same" hailoctl fw-load /firmware
 if [ "$pc" = 1 ]; then check "the memory there" "$(devmem 0x9000 32)" 0x600DCAFE; fi
 reports() { dmesg | grep -E 'DMAR:.*DMA Write.*fault addr 0x9000|page fault from EP [0-9]+ at 0x9000'; }
 check_that "the kernel reports the address" reports
+shows confined

@@ -1,0 +1,23 @@
+# about: without VFIO and IOMMU, by the files of sysfs: consent, a boot, and twenty that are killed
+# kernels: cloud-amd64 arm64-16k
+# tool: yes
+# machine: no-iommu
+# vfio: no
+# firmware: --release 5.2.0 --size 512K
+# arrives: yes
+# memory: 768
+# timeout: 600
+
+. "$LAB/killed.sh"
+card=$(card)
+check_that "there is no VFIO" test ! -e /dev/vfio
+refused_with 3 hailoctl identify
+check_said "add --allow-no-iommu"
+allow_no_iommu
+check_that "the chip boots" hailoctl -v fw-load "$FIRMWARE"
+check_said "opened by sysfs"
+until_true 30 "the card is closed" closed "$card"
+quiet "$card"
+shows boot
+# Here no kernel driver stops the card: the guardian does.
+killed 20 "$card"
