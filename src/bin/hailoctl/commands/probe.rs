@@ -4,6 +4,7 @@ mod figures;
 mod irq;
 mod link;
 mod mmio;
+mod session;
 mod svg;
 
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use crate::output::{BOLD, Output};
 #[command(after_help = "\
 Examples:
   hailoctl probe link --firmware firmware/5.2.0
+  hailoctl probe session --firmware firmware/5.2.0
   hailoctl probe mmio -d 0000:03:00.0
   hailoctl probe irq --firmware firmware/5.2.0 --save before.json
   hailoctl probe irq --firmware firmware/5.2.0 --baseline before.json")]
@@ -35,6 +37,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 enum What {
     Link(link::Args),
+    Session(session::Args),
     Mmio(mmio::Args),
     Irq(irq::Args),
 }
@@ -55,6 +58,7 @@ struct Common {
 pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<Exit> {
     match &args.what {
         What::Link(args) => link::run(args, global, output),
+        What::Session(args) => session::run(args, global, output),
         What::Mmio(args) => mmio::run(args, global, output),
         What::Irq(args) => irq::run(args, global, output),
     }
