@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use hailo_vfio::deadline::Deadline;
 use hailo_vfio::device::Device;
+use hailo_vfio::model::Fault;
 use hailo_vfio::soc::rpc::method::{CreateDevice, GetTemperature, QueryPerformance};
 use hailo_vfio::soc::rpc::{Buffers, Connection, Notice, RpcError};
 use hailo_vfio::soc::{Cause, LogSource, Quantity, Soc};
@@ -315,4 +316,45 @@ fn a_chip_that_was_asked_to_reboot_or_power_off_is_gone() {
     assert!(!device.firmware_loaded().unwrap());
     let (_bench, _device, soc) = open("");
     soc.power_off().unwrap();
+}
+
+#[test]
+fn a_lost_interrupt_costs_time_and_no_reply() {
+    let (bench, device, soc) = open("");
+    let connection = soc.connect().unwrap();
+    let handle = object(&connection).unwrap();
+    for _ in 0..3 {
+        bench.chip.add_fault(Fault::LoseInterrupt);
+        connection.call::<GetTemperature>(&handle).unwrap();
+    }
+    assert!(device.interrupt_counts().lost > 0);
+    bench.assert_no_complaints();
+}
+
+#[test]
+fn a_descriptor_that_fails_ends_the_connection_with_the_registers() {
+    let (bench, _device, soc) = open("");
+    let connection = soc.connect().unwrap();
+    let handle = object(&connection).unwrap();
+    bench.chip.add_fault(Fault::DescriptorError(12));
+    let error = (0..10)
+        .find_map(|_| connection.call::<GetTemperature>(&handle).err())
+        .unwrap();
+    assert!(matches!(error, RpcError::Over(_)), "{error}");
+    soc.telemetry().unwrap().identify().unwrap();
+}
+
+#[test]
+fn a_chip_that_leaves_the_bus_is_said_to_be_gone() {
+    let (bench, _device, soc) = open("");
+    let connection = soc.connect().unwrap();
+    let handle = object(&connection).unwrap();
+    bench.chip.add_fault(Fault::AllOnesAfter(1));
+    let body = handle.encode_to_vec();
+    let ticket = connection.submit(Method::GetTemperature, &body, Buffers::default());
+    let ended = ticket
+        .map_err(|(error, _)| error)
+        .and_then(|ticket| ticket.wait(&Deadline::after(Duration::from_secs(3))));
+    let error = ended.unwrap_err();
+    assert!(matches!(error, RpcError::Over(Cause::Lost(_))), "{error}");
 }
