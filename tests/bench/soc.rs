@@ -103,6 +103,10 @@ fn stream(criterion: &mut Criterion) {
     group.sample_size(10);
     for (name, profile) in [
         (
+            "Gen 2 x1 to the device",
+            "default,speed=2,width=1,loaded=5.2.0,echo=7",
+        ),
+        (
             "Gen 3 x1 to the device",
             "default,speed=3,width=1,loaded=5.2.0,echo=7",
         ),

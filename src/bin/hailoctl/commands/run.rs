@@ -1,16 +1,17 @@
 //! `run`: frames through a network, and how fast.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
-use hailo_vfio::Error;
 use hailo_vfio::deadline::Deadline;
 use hailo_vfio::hef::Hef;
 use hailo_vfio::soc::Soc;
 use hailo_vfio::soc::infer::{
     ConfigureOptions, Configured, Frame, Run, RunError, StreamInfo, VdeviceOptions,
 };
+use hailo_vfio::{Error, ErrorKind};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use serde::Serialize;
@@ -18,7 +19,7 @@ use serde::Serialize;
 use super::booted::{self, FirmwareArg};
 use super::hef;
 use crate::args::Global;
-use crate::exit::{Exit, Result};
+use crate::exit::{Exit, Failure, Result};
 use crate::open::{self, Opened};
 use crate::output::{BOLD, Output, bytes, labelled};
 
@@ -30,11 +31,13 @@ const USUAL: Duration = Duration::from_secs(3);
 /// Run a network on the chip, and say how fast
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Inputs are random bytes, as many frames are in flight as the chip takes.
+Inputs are random bytes where none are given, as many frames are in flight as the chip takes. Bytes are as
+the server takes them: in the type and order that `hailoctl hef FILE` shows for each stream.
 
 Examples:
   hailoctl run yolo.hef --frames 1000
   hailoctl run yolo.hef --seconds 10 --poll --firmware firmware/5.2.0
+  hailoctl run yolo.hef --frames 1 --input image.rgb --save outputs
   hailoctl -d sim:default,loaded=5.2.0 run yolo.hef --json | jq .fps")]
 pub(crate) struct Args {
     /// The compiled network
@@ -65,6 +68,15 @@ pub(crate) struct Args {
     /// Frames in flight; without it as many as the chip takes
     #[arg(long, value_name = "N")]
     in_flight: Option<usize>,
+
+    /// Take the bytes of an input from this file, one frame after the other and again from the start; STREAM= where
+    /// the network has several
+    #[arg(long, value_name = "[STREAM=]FILE")]
+    input: Vec<String>,
+
+    /// Write the outputs of the last frame into this folder, a file a stream
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
 
     /// Look at memory for completions, instead of waiting for interrupts
     #[arg(long)]
@@ -143,7 +155,8 @@ fn measure(
         .in_flight
         .unwrap_or(configured.queue_depth())
         .clamp(1, configured.queue_depth());
-    let mut runner = Runner::new(&configured, in_flight, opened.device.name())?;
+    let given = given(&args.input, configured.inputs())?;
+    let mut runner = Runner::new(&configured, in_flight, opened.device.name(), given)?;
     let goal = Goal::new(args);
     let (cpu, began) = (processor_time(), Instant::now());
     while !goal.reached(runner.submitted, began) && !opened.cancel.is_cancelled() {
@@ -176,6 +189,9 @@ fn measure(
             },
             output,
         )?;
+    }
+    if let Some(folder) = &args.save {
+        save(folder, &runner, configured.outputs())?;
     }
     drop(runner);
     configured.close()?;
@@ -215,8 +231,61 @@ impl Goal {
     }
 }
 
+/// The files that inputs are taken from, in the order of the inputs; `None` for random bytes.
+fn given(options: &[String], inputs: &[StreamInfo]) -> Result<Vec<Option<Vec<u8>>>> {
+    let mut given: Vec<Option<Vec<u8>>> = inputs.iter().map(|_| None).collect();
+    for option in options {
+        let (name, path) = match option.split_once('=') {
+            Some((name, path)) => (Some(name), path),
+            None => (None, option.as_str()),
+        };
+        let fits = |info: &StreamInfo| name.is_none_or(|name| info.name == name);
+        let (Some(place), true) = (
+            inputs.iter().position(fits),
+            name.is_some() || inputs.len() == 1,
+        ) else {
+            let names: Vec<_> = inputs.iter().map(|info| info.name.as_str()).collect();
+            let action = format!("--input {option} names no single input");
+            return Err(Failure::usage(
+                action,
+                format!("there are: {}", names.join(", ")),
+            ));
+        };
+        let bytes = fs::read(path).map_err(|error| file_failed(path, "read", error))?;
+        let frame = inputs[place].frame_bytes;
+        if bytes.is_empty() || !bytes.len().is_multiple_of(frame) {
+            let action = format!("{path} holds no whole frames of {}", inputs[place].name);
+            return Err(Error::new(ErrorKind::BadInput, "", action)
+                .fact("expected", format!("a multiple of {frame} bytes"))
+                .fact("found", format!("{} bytes", bytes.len()))
+                .into());
+        }
+        given[place] = Some(bytes);
+    }
+    Ok(given)
+}
+
+fn file_failed(path: impl AsRef<Path>, what: &str, error: io::Error) -> Error {
+    let action = format!("{} can't be {what}", path.as_ref().display());
+    Error::new(ErrorKind::BadInput, "", action).because(error)
+}
+
+/// Writes the outputs of the last frame.
+fn save(folder: &Path, runner: &Runner<'_>, outputs: &[StreamInfo]) -> Result<()> {
+    let Some(frame) = runner.idle.last().filter(|_| !runner.latencies.is_empty()) else {
+        return Ok(());
+    };
+    fs::create_dir_all(folder).map_err(|error| file_failed(folder, "made", error))?;
+    for (info, part) in outputs.iter().zip(frame.outputs()) {
+        let path = folder.join(format!("{}.bin", info.name.replace('/', "_")));
+        fs::write(&path, part.bytes()).map_err(|error| file_failed(&path, "written", error))?;
+    }
+    Ok(())
+}
+
 /// Keeps the chip busy.
 struct Runner<'a> {
+    given: Vec<Option<Vec<u8>>>,
     configured: &'a Configured,
     device: &'a str,
     idle: Vec<Frame>,
@@ -226,7 +295,12 @@ struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    fn new(configured: &'a Configured, in_flight: usize, device: &'a str) -> Result<Self> {
+    fn new(
+        configured: &'a Configured,
+        in_flight: usize,
+        device: &'a str,
+        given: Vec<Option<Vec<u8>>>,
+    ) -> Result<Self> {
         let frame = |number: usize| {
             let mut frame = configured.frame()?;
             for part in frame.inputs_mut() {
@@ -236,6 +310,7 @@ impl<'a> Runner<'a> {
         };
         let idle: std::result::Result<Vec<_>, Error> = (0..in_flight).map(frame).collect();
         Ok(Self {
+            given,
             configured,
             device,
             idle: idle?,
@@ -250,13 +325,26 @@ impl<'a> Runner<'a> {
         if self.idle.is_empty() {
             self.take()?;
         }
-        if let Some(frame) = self.idle.pop() {
+        if let Some(mut frame) = self.idle.pop() {
+            self.put_given(&mut frame);
             let began = Instant::now();
             let run = self.configured.submit(frame).map_err(|e| self.failed(e))?;
             self.out.push_back((run, began));
             self.submitted += 1;
         }
         Ok(())
+    }
+
+    /// The bytes of this frame, where they come from files.
+    fn put_given(&self, frame: &mut Frame) {
+        for (part, given) in frame.inputs_mut().iter_mut().zip(&self.given) {
+            let Some(given) = given else { continue };
+            let frames = given.len() / part.bytes;
+            let number = usize::try_from(self.submitted).unwrap_or(0) % frames;
+            let from = number * part.bytes;
+            let bytes = part.bytes;
+            part.bytes_mut().copy_from_slice(&given[from..from + bytes]);
+        }
     }
 
     fn take(&mut self) -> Result<()> {
@@ -277,7 +365,7 @@ impl<'a> Runner<'a> {
         Ok(())
     }
 
-    fn failed(&self, error: RunError) -> crate::exit::Failure {
+    fn failed(&self, error: RunError) -> Failure {
         let action = format!("frame {} failed", self.latencies.len());
         error.into_error(self.device, &action).into()
     }
