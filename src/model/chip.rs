@@ -127,7 +127,11 @@ impl Shared {
                 state = self.lock();
                 continue;
             }
-            if let Some(mut job) = state.core.next_job(engine.turn, engine.link.busy(now)) {
+            let busy = engine.link.busy(now);
+            if busy != [false; 2] {
+                engine.link.hold(state.core.waits_for_link(busy));
+            }
+            if let Some(mut job) = state.core.next_job(engine.turn, busy) {
                 state.host_calls += 1;
                 self.unlock(state);
                 engine.process(self, &mut job);

@@ -117,6 +117,15 @@ impl Core {
         })
     }
 
+    /// In which of the busy directions there is something to move.
+    pub(super) fn waits_for_link(&self, busy: [bool; 2]) -> [bool; 2] {
+        let first = [0, FIRST_FROM_DEVICE];
+        [0, 1].map(|way| {
+            let mut channels = first[way]..first[way] + FIRST_FROM_DEVICE;
+            busy[way] && channels.any(|channel| self.both_sides_wait(channel))
+        })
+    }
+
     /// Whether the channel has descriptors on both sides and nothing holds them back.
     fn may_move(&mut self, channel: u32) -> bool {
         if self.channels.get(channel).stuck

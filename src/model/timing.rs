@@ -61,7 +61,12 @@ pub(super) struct LinkClock {
     on: bool,
     rate: u64,
     free: [Instant; 2],
+    /// There was data all the time until the link was free: a late engine does not make the link slower.
+    held: [bool; 2],
 }
+
+/// So much of the time that an engine oversleeps is made up for.
+const CATCH_UP: Duration = Duration::from_millis(20);
 
 impl LinkClock {
     pub(super) fn new(timing: &Timing) -> Self {
@@ -69,6 +74,7 @@ impl LinkClock {
             on: timing.on,
             rate: timing.rate,
             free: [Instant::now(); 2],
+            held: [false; 2],
         }
     }
 
@@ -76,7 +82,10 @@ impl LinkClock {
     pub(super) fn occupy(&mut self, way: usize, bytes: u64) {
         if self.on {
             let nanoseconds = bytes.saturating_mul(1_000_000_000) / self.rate;
-            let start = self.free[way].max(Instant::now());
+            let now = Instant::now();
+            let held = std::mem::take(&mut self.held[way]);
+            let earliest = now.checked_sub(CATCH_UP).filter(|_| held);
+            let start = self.free[way].max(earliest.unwrap_or(now));
             self.free[way] = start + Duration::from_nanos(nanoseconds);
         }
     }
@@ -84,6 +93,13 @@ impl LinkClock {
     /// Which directions have no time now: the engine may run ahead a little, since sleeping is not exact.
     pub(super) fn busy(&self, now: Instant) -> [bool; 2] {
         self.free.map(|free| self.on && free > now + SHORTEST_SLEEP)
+    }
+
+    /// Data waits for the link in these directions.
+    pub(super) fn hold(&mut self, waiting: [bool; 2]) {
+        for (held, waiting) in self.held.iter_mut().zip(waiting) {
+            *held |= waiting;
+        }
     }
 
     /// When the first busy direction is free.
@@ -127,7 +143,15 @@ mod tests {
             link.occupy(0, 390_000);
         }
         assert_eq!(link.busy(before), [true, false]);
-        assert!(link.due(before).unwrap() >= before + Duration::from_millis(10));
+        let due = link.due(before).unwrap();
+        assert!(due >= before + Duration::from_millis(10));
+        // Data that waited goes on when the link was free, not when the engine came back.
+        link.hold([true, false]);
+        while Instant::now() < due {
+            std::hint::spin_loop();
+        }
+        link.occupy(0, 390_000);
+        assert_eq!(link.due(before), Some(due + Duration::from_millis(1)));
     }
 
     #[test]
