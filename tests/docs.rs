@@ -119,6 +119,10 @@ const EXPLAINED: &[(&str, &str)] = &[
     ("probe", "-d sim:default,loaded=5.2.0 probe irq --rounds 2"),
     (
         "probe",
+        "-d sim:default,loaded=5.2.0 probe session --rounds 2 --size 64 --time 1",
+    ),
+    (
+        "probe",
         "-d sim probe link --time 1 --size 65536 --page 4096 --channels 1 --depth 1",
     ),
 ];
