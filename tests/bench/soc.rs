@@ -104,15 +104,15 @@ fn stream(criterion: &mut Criterion) {
     for (name, profile) in [
         (
             "Gen 2 x1 to the device",
-            "default,speed=2,width=1,loaded=5.2.0,echo=7",
+            "default,speed=2,width=1,timing=on,loaded=5.2.0,echo=7",
         ),
         (
             "Gen 3 x1 to the device",
-            "default,speed=3,width=1,loaded=5.2.0,echo=7",
+            "default,speed=3,width=1,timing=on,loaded=5.2.0,echo=7",
         ),
         (
             "Gen 3 x4 to the device",
-            "default,speed=3,width=4,loaded=5.2.0,echo=7",
+            "default,speed=3,width=4,timing=on,loaded=5.2.0,echo=7",
         ),
     ] {
         let (_device, soc) = open(profile);
