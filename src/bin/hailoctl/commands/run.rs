@@ -1,48 +1,70 @@
-//! `run`: frames through a network, and how fast.
+//! `run`: frames through networks, and how fast.
 
-use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-use std::{fs, io};
+mod input;
+mod npy;
+mod outcome;
+mod runner;
+mod save;
+mod tensor;
 
-use hailo_vfio::deadline::Deadline;
-use hailo_vfio::hef::Hef;
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use hailo_vfio::hef::{Direction, Hef, HefError, VirtualStream};
 use hailo_vfio::soc::Soc;
-use hailo_vfio::soc::infer::{
-    ConfigureOptions, Configured, Frame, Run, RunError, StreamInfo, VdeviceOptions,
-};
-use hailo_vfio::{Error, ErrorKind};
+use hailo_vfio::soc::infer::{ConfigureOptions, Configured, Model, VdeviceOptions};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
-use serde::Serialize;
 
+use self::input::{Inputs, Source};
+use self::outcome::Outcome;
+use self::runner::{Goal, Runner};
+use self::save::Saver;
 use super::booted::{self, FirmwareArg};
 use super::hef;
 use crate::args::Global;
 use crate::exit::{Exit, Failure, Result};
 use crate::open::{self, Opened};
-use crate::output::{BOLD, Output, bytes, labelled};
+use crate::output::Output;
 
-/// How long one frame may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// What is run where neither frames nor seconds are given.
 const USUAL: Duration = Duration::from_secs(3);
 
-/// Run a network on the chip, and say how fast
+/// Run networks on the chip: save what comes out, say how fast
+///
+/// Several networks run at once, and share the chip. Inputs are random bytes where no files are given; as many frames
+/// are in flight as the chip takes.
+///
+/// A file for an input is an array of NumPy (*.npy: u1, u2 or f4 in C order; HxWxF, or NxHxWxF for N frames), an image
+/// (*.png: grey or RGB of 8 bits, of the size of the input), or else raw: frames one after the other, in the type of the
+/// input. Floating-point numbers are quantized as the network says.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Inputs are random bytes where none are given, as many frames are in flight as the chip takes. Bytes are as
-the server takes them: in the type and order that `hailoctl hef FILE` shows for each stream.
-
 Examples:
   hailoctl run yolo.hef --frames 1000
+  hailoctl run yolo.hef --input cat.png --input dog.png --output found
+  hailoctl run yolo.hef resnet.hef --seconds 10
   hailoctl run yolo.hef --seconds 10 --poll --firmware firmware/5.2.0
-  hailoctl run yolo.hef --frames 1 --input image.rgb --save outputs
   hailoctl -d sim:default,loaded=5.2.0 run yolo.hef --json | jq .fps")]
 pub(crate) struct Args {
-    /// The compiled network
-    #[arg(value_name = "FILE.hef")]
-    file: PathBuf,
+    /// Compiled networks
+    #[arg(required = true, value_name = "FILE.hef")]
+    files: Vec<PathBuf>,
+
+    /// Run the frames of this file, once unless --frames or --seconds says more; repeat it for other inputs, or for
+    /// frames that follow
+    #[arg(short, long = "input", value_name = "[STREAM=]FILE", value_parser = |text: &str| Ok::<_, Infallible>(Source::from(text)))]
+    inputs: Vec<Source>,
+
+    /// Save each output in this folder, as STREAM.npy with all frames: dequantized, of type f4
+    #[arg(short, long, value_name = "DIR")]
+    output: Option<PathBuf>,
+
+    /// Save the numbers as the chip gives them, of type u1 or u2
+    #[arg(long, requires = "output")]
+    raw_output: bool,
 
     /// Run so many frames
     #[arg(long, value_name = "N", conflicts_with = "seconds")]
@@ -69,15 +91,6 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     in_flight: Option<usize>,
 
-    /// Take the bytes of an input from this file, one frame after the other and again from the start; STREAM= where
-    /// the network has several
-    #[arg(long, value_name = "[STREAM=]FILE")]
-    input: Vec<String>,
-
-    /// Write the outputs of the last frame into this folder, a file a stream
-    #[arg(long, value_name = "DIR")]
-    save: Option<PathBuf>,
-
     /// Look at memory for completions, instead of waiting for interrupts
     #[arg(long)]
     poll: bool,
@@ -86,116 +99,135 @@ pub(crate) struct Args {
     firmware: FirmwareArg,
 }
 
-#[derive(Serialize)]
-struct Outcome<'a> {
-    device: &'a str,
-    network: &'a str,
-    frames: u64,
-    seconds: f64,
-    fps: f64,
-    in_flight: usize,
-    latency_us: Latency,
-    /// Processor time of this process for a frame.
-    cpu_us_per_frame: f64,
-    bytes_per_frame: usize,
-    bytes_per_second: f64,
-    inputs: Vec<Stream<'a>>,
-    outputs: Vec<Stream<'a>>,
+/// A network before it is on the chip.
+struct Network<'a> {
+    hef: &'a Hef,
+    inputs: Option<Inputs>,
+    saver: Option<Saver>,
 }
 
-#[derive(Clone, Copy, Serialize)]
-struct Latency {
-    min: f64,
-    p50: f64,
-    p90: f64,
-    p99: f64,
-    max: f64,
-}
-
-#[derive(Serialize)]
-struct Stream<'a> {
-    name: &'a str,
-    bytes: usize,
-}
-
-impl<'a> Stream<'a> {
-    fn of(info: &'a StreamInfo) -> Self {
-        Self {
-            name: &info.name,
-            bytes: info.frame_bytes,
-        }
-    }
-}
-
-/// Runs the network.
+/// Runs the networks.
 pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<Exit> {
-    let hef = Hef::open(&args.file).map_err(|error| hef::failure(&args.file, &error))?;
+    if args.files.len() > 1 && !args.network.is_empty() {
+        let action = "--network names a network of one file";
+        return Err(Failure::usage(action, "name one file"));
+    }
+    let open = |path: &PathBuf| Hef::open(path).map_err(|error| hef::failure(path, &error));
+    let hefs: Vec<Hef> = args.files.iter().map(open).collect::<Result<_>>()?;
     let set = args.firmware.set(global)?;
+    let (networks, goal) = prepare(args, &hefs)?;
     let opened = open::open(global, output)?;
     let soc = booted::soc(set, global, &opened, output)?;
-    let result = measure(args, &hef, &soc, &opened, output);
+    let result = measure(args, networks, goal, &soc, &opened, output);
     opened.tell_stats(global, output)?;
     result
 }
 
+/// All that can be wrong with files is found before a device is opened.
+fn prepare<'a>(args: &Args, hefs: &'a [Hef]) -> Result<(Vec<Network<'a>>, Goal)> {
+    let streams = |direction| -> Result<Vec<_>> {
+        let of = |(path, hef): (&PathBuf, _)| {
+            streams(hef, &args.network, direction).map_err(|error| hef::failure(path, &error))
+        };
+        args.files.iter().zip(hefs).map(of).collect()
+    };
+    let inputs = input::read(&args.inputs, &streams(Direction::HostToDevice)?)?;
+    let given = inputs.iter().flatten().map(|inputs| inputs.count).max();
+    let goal = match (args.frames, args.seconds, given) {
+        (Some(frames), ..) => Goal::Frames(frames),
+        (None, Some(seconds), _) => Goal::Time(Duration::from_secs_f64(seconds.clamp(0.0, 1e9))),
+        (None, None, Some(frames)) => Goal::Frames(frames),
+        (None, None, None) if args.output.is_some() => Goal::Frames(1),
+        (None, None, None) => Goal::Time(USUAL),
+    };
+    let savers = match &args.output {
+        Some(dir) => save::create(dir, args.raw_output, &streams(Direction::DeviceToHost)?)?,
+        None => Vec::new(),
+    };
+    let savers = savers
+        .into_iter()
+        .map(Some)
+        .chain(std::iter::repeat_with(|| None));
+    let network = |((hef, inputs), saver)| Network { hef, inputs, saver };
+    Ok((
+        hefs.iter().zip(inputs).zip(savers).map(network).collect(),
+        goal,
+    ))
+}
+
+/// The streams of a network, in the order of their buffers.
+fn streams<'a>(
+    hef: &'a Hef,
+    name: &str,
+    direction: Direction,
+) -> std::result::Result<Vec<&'a VirtualStream>, HefError> {
+    let group = hef.group(name)?;
+    let network = if name == group.name { "" } else { name };
+    let selected = |stream: &&VirtualStream| group.selects(network, &stream.network);
+    Ok(group
+        .virtual_streams_of(direction)
+        .filter(selected)
+        .collect())
+}
+
 fn measure(
     args: &Args,
-    hef: &Hef,
+    networks: Vec<Network<'_>>,
+    goal: Goal,
     soc: &Soc,
     opened: &Opened,
     output: &mut Output,
 ) -> Result<Exit> {
+    let device = opened.device.name();
     let vdevice = soc.vdevice(&VdeviceOptions::default())?;
     vdevice.connection().set_polling(args.poll);
-    let model = vdevice.load(hef, &args.network)?;
     let mut options = ConfigureOptions::default();
     options.batch = args.batch;
-    let configured = model.configure(&options)?;
-    let in_flight = args
-        .in_flight
-        .unwrap_or(configured.queue_depth())
-        .clamp(1, configured.queue_depth());
-    let given = given(&args.input, configured.inputs())?;
-    let mut runner = Runner::new(&configured, in_flight, opened.device.name(), given)?;
-    let goal = Goal::new(args);
-    let (cpu, began) = (processor_time(), Instant::now());
-    while !goal.reached(runner.submitted, began) && !opened.cancel.is_cancelled() {
-        runner.step()?;
+    let load = |network: &Network<'_>| -> Result<(Model, Configured)> {
+        let model = vdevice.load(network.hef, &args.network)?;
+        let configured = model.configure(&options)?;
+        Ok((model, configured))
+    };
+    let loaded: Vec<_> = networks.iter().map(load).collect::<Result<_>>()?;
+    let mut runners = Vec::with_capacity(loaded.len());
+    for (network, (_, configured)) in networks.into_iter().zip(&loaded) {
+        let Network { inputs, saver, .. } = network;
+        let most = configured.queue_depth();
+        let in_flight = args.in_flight.unwrap_or(most).clamp(1, most);
+        runners.push(Runner::new(configured, in_flight, device, inputs, saver)?);
     }
-    runner.finish()?;
-    let (took, cpu) = (began.elapsed(), processor_time().saturating_sub(cpu));
+    let before = processor_time();
+    let (stop, cancel) = (AtomicBool::new(false), &opened.cancel);
+    let done: Vec<Result<()>> = std::thread::scope(|scope| {
+        let stop = &stop;
+        let threads: Vec<_> = runners
+            .iter_mut()
+            .map(|runner| scope.spawn(move || runner.drive(goal, cancel, stop)))
+            .collect();
+        let ends = threads.into_iter().map(|thread| thread.join());
+        ends.map(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    });
+    done.into_iter().collect::<Result<()>>()?;
+    let cpu = processor_time().saturating_sub(before);
     let interrupted = opened.cancel.is_cancelled();
-    let frames = runner.latencies.len();
+    let frames: usize = runners.iter().map(|runner| runner.latencies.len()).sum();
     if frames > 0 {
-        let each = |duration: Duration| duration.as_secs_f64() / to_f64(frames);
-        let streams =
-            |infos: &[StreamInfo]| -> usize { infos.iter().map(|stream| stream.frame_bytes).sum() };
-        let bytes_per_frame = streams(configured.inputs()) + streams(configured.outputs());
-        let fps = 1.0 / each(took);
-        tell(
-            &Outcome {
-                device: opened.device.name(),
-                network: model.group(),
-                frames: u64::try_from(frames).unwrap_or(u64::MAX),
-                seconds: took.as_secs_f64(),
-                fps,
-                in_flight,
-                latency_us: percentiles(&mut runner.latencies),
-                cpu_us_per_frame: each(cpu) * 1e6,
-                bytes_per_frame,
-                bytes_per_second: fps * to_f64(bytes_per_frame),
-                inputs: of(configured.inputs()),
-                outputs: of(configured.outputs()),
-            },
-            output,
-        )?;
+        let each = cpu.div_f64(outcome::to_f64(frames));
+        let mut outcomes = Vec::with_capacity(runners.len());
+        for (runner, (model, configured)) in runners.iter_mut().zip(&loaded) {
+            // What was interrupted is not whole.
+            let saver = runner.saver().filter(|_| !interrupted);
+            let saved = saver.map(Saver::finish).transpose()?.unwrap_or_default();
+            outcomes.push(Outcome::new(model.group(), configured, runner, each, saved));
+        }
+        outcome::tell(device, &outcomes, output)?;
     }
-    if let Some(folder) = &args.save {
-        save(folder, &runner, configured.outputs())?;
+    drop(runners);
+    for (model, configured) in loaded {
+        configured.close()?;
+        model.close()?;
     }
-    drop(runner);
-    configured.close()?;
-    model.close()?;
     vdevice.close()?;
     Ok(if interrupted {
         Exit::Interrupted
@@ -204,274 +236,10 @@ fn measure(
     })
 }
 
-fn of(streams: &[StreamInfo]) -> Vec<Stream<'_>> {
-    streams.iter().map(Stream::of).collect()
-}
-
-/// When it is enough.
-enum Goal {
-    Frames(u64),
-    Time(Duration),
-}
-
-impl Goal {
-    fn new(args: &Args) -> Self {
-        match (args.frames, args.seconds) {
-            (Some(frames), _) => Self::Frames(frames),
-            (None, Some(seconds)) => Self::Time(Duration::from_secs_f64(seconds.clamp(0.0, 1e9))),
-            (None, None) => Self::Time(USUAL),
-        }
-    }
-
-    fn reached(&self, submitted: u64, began: Instant) -> bool {
-        match self {
-            Self::Frames(frames) => submitted >= *frames,
-            Self::Time(time) => began.elapsed() >= *time,
-        }
-    }
-}
-
-/// The files that inputs are taken from, in the order of the inputs; `None` for random bytes.
-fn given(options: &[String], inputs: &[StreamInfo]) -> Result<Vec<Option<Vec<u8>>>> {
-    let mut given: Vec<Option<Vec<u8>>> = inputs.iter().map(|_| None).collect();
-    for option in options {
-        let (name, path) = match option.split_once('=') {
-            Some((name, path)) => (Some(name), path),
-            None => (None, option.as_str()),
-        };
-        let fits = |info: &StreamInfo| name.is_none_or(|name| info.name == name);
-        let (Some(place), true) = (
-            inputs.iter().position(fits),
-            name.is_some() || inputs.len() == 1,
-        ) else {
-            let names: Vec<_> = inputs.iter().map(|info| info.name.as_str()).collect();
-            let action = format!("--input {option} names no single input");
-            return Err(Failure::usage(
-                action,
-                format!("there are: {}", names.join(", ")),
-            ));
-        };
-        let bytes = fs::read(path).map_err(|error| file_failed(path, "read", error))?;
-        let frame = inputs[place].frame_bytes;
-        if bytes.is_empty() || !bytes.len().is_multiple_of(frame) {
-            let action = format!("{path} holds no whole frames of {}", inputs[place].name);
-            return Err(Error::new(ErrorKind::BadInput, "", action)
-                .fact("expected", format!("a multiple of {frame} bytes"))
-                .fact("found", format!("{} bytes", bytes.len()))
-                .into());
-        }
-        given[place] = Some(bytes);
-    }
-    Ok(given)
-}
-
-fn file_failed(path: impl AsRef<Path>, what: &str, error: io::Error) -> Error {
-    let action = format!("{} can't be {what}", path.as_ref().display());
-    Error::new(ErrorKind::BadInput, "", action).because(error)
-}
-
-/// Writes the outputs of the last frame.
-fn save(folder: &Path, runner: &Runner<'_>, outputs: &[StreamInfo]) -> Result<()> {
-    let Some(frame) = runner.idle.last().filter(|_| !runner.latencies.is_empty()) else {
-        return Ok(());
-    };
-    fs::create_dir_all(folder).map_err(|error| file_failed(folder, "made", error))?;
-    for (info, part) in outputs.iter().zip(frame.outputs()) {
-        let path = folder.join(format!("{}.bin", info.name.replace('/', "_")));
-        fs::write(&path, part.bytes()).map_err(|error| file_failed(&path, "written", error))?;
-    }
-    Ok(())
-}
-
-/// Keeps the chip busy.
-struct Runner<'a> {
-    given: Vec<Option<Vec<u8>>>,
-    configured: &'a Configured,
-    device: &'a str,
-    idle: Vec<Frame>,
-    out: VecDeque<(Run, Instant)>,
-    submitted: u64,
-    latencies: Vec<Duration>,
-}
-
-impl<'a> Runner<'a> {
-    fn new(
-        configured: &'a Configured,
-        in_flight: usize,
-        device: &'a str,
-        given: Vec<Option<Vec<u8>>>,
-    ) -> Result<Self> {
-        let frame = |number: usize| {
-            let mut frame = configured.frame()?;
-            for part in frame.inputs_mut() {
-                fill(part.bytes_mut(), number);
-            }
-            Ok(frame)
-        };
-        let idle: std::result::Result<Vec<_>, Error> = (0..in_flight).map(frame).collect();
-        Ok(Self {
-            given,
-            configured,
-            device,
-            idle: idle?,
-            out: VecDeque::with_capacity(in_flight),
-            submitted: 0,
-            latencies: Vec::new(),
-        })
-    }
-
-    /// One frame more on its way; waits for the oldest where all are.
-    fn step(&mut self) -> Result<()> {
-        if self.idle.is_empty() {
-            self.take()?;
-        }
-        if let Some(mut frame) = self.idle.pop() {
-            self.put_given(&mut frame);
-            let began = Instant::now();
-            let run = self.configured.submit(frame).map_err(|e| self.failed(e))?;
-            self.out.push_back((run, began));
-            self.submitted += 1;
-        }
-        Ok(())
-    }
-
-    /// The bytes of this frame, where they come from files.
-    fn put_given(&self, frame: &mut Frame) {
-        for (part, given) in frame.inputs_mut().iter_mut().zip(&self.given) {
-            let Some(given) = given else { continue };
-            let frames = given.len() / part.bytes;
-            let number = usize::try_from(self.submitted).unwrap_or(0) % frames;
-            let from = number * part.bytes;
-            let bytes = part.bytes;
-            part.bytes_mut().copy_from_slice(&given[from..from + bytes]);
-        }
-    }
-
-    fn take(&mut self) -> Result<()> {
-        if let Some((run, began)) = self.out.pop_front() {
-            let frame = run
-                .wait(&Deadline::after(PATIENCE))
-                .map_err(|e| self.failed(e))?;
-            self.latencies.push(began.elapsed());
-            self.idle.push(frame);
-        }
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Result<()> {
-        while !self.out.is_empty() {
-            self.take()?;
-        }
-        Ok(())
-    }
-
-    fn failed(&self, error: RunError) -> Failure {
-        let action = format!("frame {} failed", self.latencies.len());
-        error.into_error(self.device, &action).into()
-    }
-}
-
-/// Random bytes, others for each frame.
-fn fill(bytes: &mut [u8], frame: usize) {
-    let mut state = u64::try_from(frame)
-        .unwrap_or(0)
-        .wrapping_add(0x9e37_79b9_7f4a_7c15);
-    for chunk in bytes.chunks_mut(8) {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        chunk.copy_from_slice(&state.to_le_bytes()[..chunk.len()]);
-    }
-}
-
 /// Processor time of this process, the software chip's in it included.
 fn processor_time() -> Duration {
     let used = getrusage(UsageWho::RUSAGE_SELF);
     let micros = used
         .map(|usage| usage.user_time().num_microseconds() + usage.system_time().num_microseconds());
     Duration::from_micros(micros.ok().and_then(|us| us.try_into().ok()).unwrap_or(0))
-}
-
-fn percentiles(latencies: &mut [Duration]) -> Latency {
-    latencies.sort_unstable();
-    let at = |percent: usize| {
-        let place = (latencies.len() * percent / 100).min(latencies.len().saturating_sub(1));
-        let found = latencies.get(place).copied().unwrap_or_default();
-        found.as_secs_f64() * 1e6
-    };
-    Latency {
-        min: at(0),
-        p50: at(50),
-        p90: at(90),
-        p99: at(99),
-        max: at(100),
-    }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "figures are shown with a few digits"
-)]
-fn to_f64(count: usize) -> f64 {
-    count as f64
-}
-
-fn tell(outcome: &Outcome<'_>, output: &mut Output) -> Result<()> {
-    if output.is_json() {
-        return output.event(outcome);
-    }
-    let Latency {
-        min,
-        p50,
-        p90,
-        p99,
-        max,
-    } = outcome.latency_us;
-    let ms = |us: f64| format!("{:.3}", us / 1e3);
-    let facts = [
-        (
-            "frames",
-            format!(
-                "{} in {:.2} s, {} in flight",
-                outcome.frames, outcome.seconds, outcome.in_flight
-            ),
-        ),
-        (
-            "speed",
-            format!("{BOLD}{:.1} frames/s{BOLD:#}", outcome.fps),
-        ),
-        (
-            "latency",
-            format!(
-                "{} ms in the middle; 90 % {}, 99 % {}; {} to {}",
-                ms(p50),
-                ms(p90),
-                ms(p99),
-                ms(min),
-                ms(max)
-            ),
-        ),
-        (
-            "link",
-            format!(
-                "{} a frame, {:.1} MB/s",
-                bytes(u64::try_from(outcome.bytes_per_frame).unwrap_or(u64::MAX)),
-                outcome.bytes_per_second / 1e6
-            ),
-        ),
-        (
-            "host",
-            format!("{:.0} µs of processor a frame", outcome.cpu_us_per_frame),
-        ),
-    ];
-    let facts: Vec<_> = facts
-        .iter()
-        .map(|(label, value)| (*label, value.as_str()))
-        .collect();
-    output.text(&format!(
-        "{BOLD}{}{BOLD:#} on {}\n{}",
-        outcome.network,
-        outcome.device,
-        labelled(&facts)
-    ))
 }
