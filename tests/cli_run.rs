@@ -1,0 +1,228 @@
+//! `hailoctl run` with files: what goes into the software chip and what is saved, against its documented function.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use hailo_vfio::model::soc::output::{fill_output, frame_seed, network_key};
+
+/// 5 x 7 x 3 in, scale 1/256 from 0; 10 out, scale 1/16 from 12. Both `u8`.
+const SINGLE: &str = "tests/golden/hef/v3_single.hef";
+const IN: usize = 105;
+const OUT: usize = 10;
+/// Bytes before the elements of an array that is saved.
+const HEADER: usize = 192;
+
+fn run(args: &[&str], inputs: &[&Path], saved: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hailoctl"));
+    command.args(["-d", "sim:default,timing=off,loaded=5.2.0", "run"]);
+    for input in inputs {
+        command.arg("--input").arg(input);
+    }
+    command.arg("--output").arg(saved).args(args);
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    command.output().unwrap()
+}
+
+fn succeed(args: &[&str], inputs: &[&Path], saved: &Path) {
+    let output = run(args, inputs, saved);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+}
+
+/// Frames without two neighbours that are the same.
+fn frames(count: usize) -> Vec<u8> {
+    let byte = |at: usize| (at * 37 + at / 11).to_le_bytes()[0];
+    (0..count * IN).map(byte).collect()
+}
+
+/// What the chip makes of frames of one input.
+fn answers(file: &str, group: &str, frames: &[u8], frame: usize, output: usize) -> Vec<u8> {
+    let file = fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let key = network_key(&file, group);
+    let answer = |(number, frame): (u64, &[u8])| {
+        let mut bytes = vec![0; output];
+        fill_output(frame_seed(key, number, [frame]), 0, false, &mut bytes);
+        bytes
+    };
+    (0..).zip(frames.chunks(frame)).flat_map(answer).collect()
+}
+
+fn single(frames: &[u8]) -> Vec<u8> {
+    answers(SINGLE, "net_a", frames, IN, OUT)
+}
+
+/// The elements of an array that was saved, of this type and shape.
+fn elements(path: &Path, data_type: &str, shape: &str) -> Vec<u8> {
+    let bytes = fs::read(path).unwrap();
+    let header = String::from_utf8_lossy(&bytes[..HEADER]);
+    let wanted =
+        format!("{{'descr': '{data_type}', 'fortran_order': False, 'shape': ({shape},), }} ");
+    assert!(header.contains(&wanted), "{header}");
+    bytes[HEADER..].to_vec()
+}
+
+fn array(path: PathBuf, data_type: &str, shape: &str, elements: &[u8]) -> PathBuf {
+    let text = format!("{{'descr': '{data_type}', 'fortran_order': False, 'shape': {shape}, }}\n");
+    let len = u16::try_from(text.len()).unwrap().to_le_bytes();
+    let file = [b"\x93NUMPY\x01\0", &len[..], text.as_bytes(), elements].concat();
+    fs::write(&path, file).unwrap();
+    path
+}
+
+fn image(
+    path: PathBuf,
+    (width, height): (u32, u32),
+    color: png::ColorType,
+    pixels: &[u8],
+) -> PathBuf {
+    let mut encoder = png::Encoder::new(fs::File::create(&path).unwrap(), width, height);
+    encoder.set_color(color);
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(pixels).unwrap();
+    writer.finish().unwrap();
+    path
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = fs::read_dir(dir).unwrap();
+    let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string();
+    entries.map(|entry| name(entry).unwrap()).collect()
+}
+
+#[test]
+fn frames_of_raw_files_arrays_and_images_are_the_same_to_the_chip() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name);
+    let bytes = frames(6);
+    let (first, rest) = bytes.split_at(IN);
+    let opaque: Vec<u8> = first
+        .chunks(3)
+        .flat_map(|p| [p[0], p[1], p[2], 9])
+        .collect();
+    fs::write(file("raw.bin"), &bytes).unwrap();
+    fs::write(file("rest.bin"), rest).unwrap();
+    let one = array(file("one.npy"), "|u1", "(5, 7, 3)", first);
+    let more = array(file("more.npy"), "|u1", "(5, 5, 7, 3)", rest);
+    let rgb = image(file("rgb.png"), (7, 5), png::ColorType::Rgb, first);
+    let rgba = image(file("rgba.png"), (7, 5), png::ColorType::Rgba, &opaque);
+    // Floats are what the quantization makes the same bytes of.
+    let floats: Vec<u8> = bytes
+        .iter()
+        .flat_map(|b| (f32::from(*b) / 256.0).to_le_bytes())
+        .collect();
+    let floats = array(file("floats.npy"), "<f4", "(6, 5, 7, 3)", &floats);
+    let named = PathBuf::from(format!("input_layer1={}", file("raw.bin").display()));
+    let (raw, rest) = (file("raw.bin"), file("rest.bin"));
+    let ways: [&[&Path]; 6] = [
+        &[&raw],
+        &[&named],
+        &[&one, &more],
+        &[&rgb, &rest],
+        &[&rgba, &more],
+        &[&floats],
+    ];
+    for (number, way) in ways.into_iter().enumerate() {
+        let saved = file(&format!("saved{number}"));
+        succeed(&[SINGLE, "--raw-output"], way, &saved);
+        let found = elements(&saved.join("net_a_fc1.npy"), "|u1", "6, 10");
+        assert!(found == single(&bytes), "{way:?}");
+    }
+}
+
+#[test]
+fn outputs_are_saved_as_the_values_they_stand_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (raw, saved) = (dir.path().join("raw.bin"), dir.path().join("saved"));
+    fs::write(&raw, frames(2)).unwrap();
+    succeed(&[SINGLE, "--frames", "5"], &[&raw], &saved);
+    let five = [frames(2), frames(2), frames(1)].concat();
+    let value = |byte: &u8| ((f32::from(*byte) - 12.0) / 16.0).to_le_bytes();
+    let expected: Vec<u8> = single(&five).iter().flat_map(value).collect();
+    let found = elements(&saved.join("net_a_fc1.npy"), "<f4", "5, 10");
+    assert!(found == expected);
+    assert_eq!(names(&saved).len(), 1);
+    // Nothing is overwritten.
+    let again = run(&[SINGLE], &[&raw], &saved);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(elements(&saved.join("net_a_fc1.npy"), "<f4", "5, 10") == expected);
+}
+
+#[test]
+fn a_run_that_fails_leaves_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let fault = ["--fault", "rpc-close@18+3", SINGLE, "--frames", "20"];
+    let output = run(&fault, &[], dir.path());
+    assert_eq!(output.status.code(), Some(5));
+    assert_eq!(names(dir.path()), Vec::<String>::new());
+}
+
+#[test]
+fn networks_run_together_each_with_its_own_frames() {
+    const MINIMAL: &str = "tests/golden/hef/v3_minimal.hef";
+    let dir = tempfile::tempdir().unwrap();
+    let (raw, saved) = (dir.path().join("raw.bin"), dir.path().join("saved"));
+    fs::write(&raw, frames(40)).unwrap();
+    let named = PathBuf::from(format!("net_a/input_layer1={}", raw.display()));
+    let args = [SINGLE, MINIMAL, "--raw-output", "--json"];
+    let output = run(&args, &[&named], &saved);
+    assert!(output.status.success());
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let networks = told["networks"].as_array().unwrap();
+    assert_eq!(networks.len(), 2);
+    for network in networks {
+        assert_eq!(network["frames"], 40);
+        for output in network["outputs"].as_array().unwrap() {
+            assert!(Path::new(output["file"].as_str().unwrap()).exists());
+        }
+    }
+    let found = elements(&saved.join("net_a_fc1.npy"), "|u1", "40, 10");
+    assert!(found == single(&frames(40)));
+}
+
+#[test]
+fn files_that_do_not_fit_are_refused_with_what_would() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name);
+    let bytes = frames(1);
+    fs::write(file("short.bin"), &bytes[1..]).unwrap();
+    fs::write(file("empty.bin"), []).unwrap();
+    fs::write(file("text.png"), "text").unwrap();
+    let cases = [
+        (file("short.bin"), ["105 bytes a frame", "104 bytes"]),
+        (file("empty.bin"), ["105 bytes a frame", "0 bytes"]),
+        (file("none.bin"), ["can't be read", "none.bin"]),
+        (file("text.png"), ["can't be used", "text.png"]),
+        (
+            array(file("turned.npy"), "|u1", "(7, 5, 3)", &bytes),
+            ["5x7x3, or Nx5x7x3", "7x5x3"],
+        ),
+        (
+            array(file("wide.npy"), "<u2", "(5, 7, 3)", &[0; 2 * IN]),
+            ["can't be used", "no way from"],
+        ),
+        (
+            image(file("turned.png"), (5, 7), png::ColorType::Rgb, &bytes),
+            ["7 wide, 5 high, RGB", "5 wide, 7 high, RGB"],
+        ),
+        (
+            image(
+                file("grey.png"),
+                (7, 5),
+                png::ColorType::Grayscale,
+                &bytes[..35],
+            ),
+            ["7 wide, 5 high, RGB", "7 wide, 5 high, grey"],
+        ),
+    ];
+    for (path, told) in cases {
+        let saved = file("saved");
+        let output = run(&[SINGLE], &[&path], &saved);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(told.iter().all(|told| said.contains(told)), "{said}");
+        assert!(!saved.exists());
+    }
+}
