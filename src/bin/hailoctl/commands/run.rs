@@ -1,6 +1,7 @@
 //! `run`: frames through networks, and how fast.
 
 mod input;
+mod latencies;
 mod npy;
 mod outcome;
 mod runner;
@@ -211,7 +212,7 @@ fn measure(
     done.into_iter().collect::<Result<()>>()?;
     let cpu = processor_time().saturating_sub(before);
     let interrupted = opened.cancel.is_cancelled();
-    let frames: usize = runners.iter().map(|runner| runner.latencies.len()).sum();
+    let frames: usize = runners.iter().map(|runner| runner.latencies.count()).sum();
     if frames > 0 {
         let each = cpu.div_f64(outcome::to_f64(frames));
         let mut outcomes = Vec::with_capacity(runners.len());

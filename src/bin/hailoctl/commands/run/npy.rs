@@ -139,8 +139,6 @@ pub(super) fn shown(sides: &[usize]) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
     use super::*;
 
     fn file(version: u8, text: &str, data: usize) -> Vec<u8> {

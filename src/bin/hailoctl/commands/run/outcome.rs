@@ -6,6 +6,7 @@ use std::time::Duration;
 use hailo_vfio::soc::infer::{Configured, StreamInfo};
 use serde::Serialize;
 
+use super::latencies::Latencies;
 use super::runner::Runner;
 use crate::exit::Result;
 use crate::output::{BOLD, Output, bytes, labelled};
@@ -67,7 +68,7 @@ impl<'a> Outcome<'a> {
         cpu: Duration,
         saved: Vec<PathBuf>,
     ) -> Self {
-        let frames = runner.latencies.len();
+        let frames = runner.latencies.count();
         let seconds = runner.took.as_secs_f64();
         let fps = to_f64(frames) / seconds;
         let of = |infos: &'a [StreamInfo], files: Vec<PathBuf>| -> Vec<Stream<'a>> {
@@ -92,7 +93,7 @@ impl<'a> Outcome<'a> {
             seconds,
             fps,
             in_flight: runner.in_flight,
-            latency_us: percentiles(&mut runner.latencies),
+            latency_us: percentiles(&runner.latencies),
             cpu_us_per_frame: cpu.as_secs_f64() * 1e6,
             bytes_per_frame,
             bytes_per_second: fps * to_f64(bytes_per_frame),
@@ -102,19 +103,14 @@ impl<'a> Outcome<'a> {
     }
 }
 
-fn percentiles(latencies: &mut [Duration]) -> Latency {
-    latencies.sort_unstable();
-    let at = |percent: usize| {
-        let place = (latencies.len() * percent / 100).min(latencies.len().saturating_sub(1));
-        let found = latencies.get(place).copied().unwrap_or_default();
-        found.as_secs_f64() * 1e6
-    };
+fn percentiles(latencies: &Latencies) -> Latency {
+    let us = |time: Duration| time.as_secs_f64() * 1e6;
     Latency {
-        min: at(0),
-        p50: at(50),
-        p90: at(90),
-        p99: at(99),
-        max: at(100),
+        min: us(latencies.min()),
+        p50: us(latencies.percentile(50)),
+        p90: us(latencies.percentile(90)),
+        p99: us(latencies.percentile(99)),
+        max: us(latencies.max()),
     }
 }
 

@@ -9,6 +9,7 @@ use hailo_vfio::deadline::{CancelToken, Deadline};
 use hailo_vfio::soc::infer::{Configured, Frame, Run, RunError};
 
 use super::input::Inputs;
+use super::latencies::Latencies;
 use super::save::Saver;
 use crate::exit::{Failure, Result};
 
@@ -41,7 +42,7 @@ pub(super) struct Runner<'a> {
     out: VecDeque<(Run, Instant)>,
     submitted: u64,
     pub(super) in_flight: usize,
-    pub(super) latencies: Vec<Duration>,
+    pub(super) latencies: Latencies,
     /// From the first frame to the last.
     pub(super) took: Duration,
 }
@@ -72,7 +73,7 @@ impl<'a> Runner<'a> {
             out: VecDeque::with_capacity(in_flight),
             submitted: 0,
             in_flight,
-            latencies: Vec::new(),
+            latencies: Latencies::default(),
             took: Duration::ZERO,
         })
     }
@@ -132,7 +133,7 @@ impl<'a> Runner<'a> {
             let frame = run
                 .wait(&Deadline::after(PATIENCE))
                 .map_err(|e| self.failed(e))?;
-            self.latencies.push(began.elapsed());
+            self.latencies.add(began.elapsed());
             if let Some(saver) = &mut self.saver {
                 saver.add(&frame)?;
             }
@@ -142,7 +143,7 @@ impl<'a> Runner<'a> {
     }
 
     fn failed(&self, error: RunError) -> Failure {
-        let action = format!("frame {} failed", self.latencies.len());
+        let action = format!("frame {} failed", self.latencies.count());
         error.into_error(self.device, &action).into()
     }
 }
