@@ -193,5 +193,6 @@ quiet() {
 	[ "$(cat "$1/enable")" = 0 ] || fail "${2:-}the card is still in use"
 	[ $(($(config "$1" 4 2) & 4)) = 0 ] || fail "${2:-}bus mastering is on"
 	[ "$(pinned)" = "${PINNED:-0}" ] || fail "${2:-}$(pinned) pages are still pinned for the card"
-	! ls -l /proc/[0-9]*/fd 2>/dev/null | grep -E 'vfio|/dev/iommu|resource[0-9]' || fail "${2:-}a descriptor is left"
+	! ls -l /proc/[0-9]*/fd 2>/dev/null | grep -E '/dev/vfio/|/dev/iommu|anon_inode:.vfio|/resource[0-9]' ||
+		fail "${2:-}a descriptor is left"
 }

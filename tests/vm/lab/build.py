@@ -25,7 +25,6 @@ class Kit:
 
     hailoctl: Path
     qemu: list[str]
-    release: str
     vmlinuz: Path
     initrd: Path
     firmware: Path
@@ -86,6 +85,9 @@ def kit(scenario: Scenario, cache: Cache, repository: Path, guest: Path, logs: P
         image.tree("repository/udev", repository / "udev")
     for path in scenario.files:
         whole = repository / path
-        image.tree(f"repository/{path}", whole) if whole.is_dir() else image.file(f"repository/{path}", whole)
+        if whole.is_dir():
+            image.tree(f"repository/{path}", whole)
+        else:
+            image.file(f"repository/{path}", whole)
     image.write(logs / "initrd")
-    return Kit(tool, cache.qemu(architecture), kernel.release, kernel.vmlinuz, logs / "initrd", logs / "firmware", logs)
+    return Kit(tool, cache.qemu(architecture), kernel.vmlinuz, logs / "initrd", logs / "firmware", logs)

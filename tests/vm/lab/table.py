@@ -22,9 +22,11 @@ COLUMNS = {
     "boot": "`hailoctl fw-load` boots the chip; every file arrived unaltered by its SHA-256 on the chip's side",
     "killed": "SIGKILL at random moments of a boot (100 times by VFIO group, else 20): afterwards no user, no bus "
     "mastering, no pinned page and no descriptor is left, and the next boot works",
-    "lost": "the card falls off the bus at 20 points of a boot: the command ends with exit status 5, and the next boot works",
-    "vanished": "the card's process is killed in mid-boot, as if the card were pulled out: the command ends and says so",
-    "confined": "writes of the chip to an address that was never mapped are refused by the IOMMU and reported by the kernel",
+    "lost": "the card falls off the bus at 20 points of a boot: each time the command ends with exit status 5 and "
+    "leaves nothing behind, and the next boot works",
+    "vanished": "the card's process is killed in mid-boot, as if the card were pulled out: the command says so",
+    "confined": "writes of the chip to an address that was never mapped are refused by the IOMMU and reported by "
+    "the kernel",
     "held": "a second process is told who holds the card; once that is killed, the card boots",
     "storm": "an interrupt cause that comes back 2000 times delays a boot, and no more",
     "switch": "behind a PCIe switch, which `link` names as the narrowest place",
@@ -47,8 +49,10 @@ def keep(home: Path, one: Scenario, result: Result | None):
     (home / "results.json").write_text(json.dumps(results, indent=1))
 
 
-def page(results: dict[str, dict]) -> str:
-    """The page for these results."""
+def page(results: dict[str, dict], scenarios: list[Scenario]) -> str:
+    """The page for the results of these scenarios."""
+    names = {one.name for one in scenarios}
+    results = {name: result for name, result in results.items() if name in names}
     shown: dict[tuple[str, str], set[str]] = {}
     for result in results.values():
         for line in result["shows"]:
@@ -56,8 +60,7 @@ def page(results: dict[str, dict]) -> str:
             if what not in COLUMNS:
                 raise SystemExit(f"a scenario shows {what!r}, for which table.py has no column")
             shown.setdefault((way, result["kernel"]), set()).add(what)
-    names = list(KERNELS)
-    rows = sorted(shown, key=lambda row: (list(WAYS).index(row[0]), names.index(row[1])))
+    rows = sorted(shown, key=lambda row: (list(WAYS).index(row[0]), list(KERNELS).index(row[1])))
     lines = [
         "# Kernels and ways to the card",
         "",

@@ -9,7 +9,8 @@
 card=$(card)
 check_that "looking only" /repository/hw-tests/run -d "$(basename "$card")" -o /tmp/look
 check "driver after looking" "$(driver "$card")" none
-check_that "everything" /repository/hw-tests/run -d "$(basename "$card")" --destructive --firmware /firmware --kills 5 -o /tmp/all
+check_that "everything" /repository/hw-tests/run -d "$(basename "$card")" \
+	--destructive --firmware /firmware --kills 5 -o /tmp/all
 check "driver afterwards" "$(driver "$card")" none
 grep '^pass' /tmp/all/results.txt >/dev/console
 check "scenarios that passed" "$(grep -c '^pass' /tmp/all/results.txt)" 5

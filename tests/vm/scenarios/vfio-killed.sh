@@ -1,4 +1,4 @@
-# about: killed at random moments of a boot (a hundred, or twenty by device node), hailoctl leaves a quiet card that the next one boots
+# about: killed at 100 random moments of a boot (20 by device node), hailoctl leaves a quiet card that boots
 # kernels: cloud-amd64 custom-amd64
 # real: yes
 # tool: yes

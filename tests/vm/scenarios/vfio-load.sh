@@ -13,7 +13,7 @@ address=$(basename "$card")
 # Before VFIO has the card, what is missing is said, and by which command it is put right.
 refused_with 3 hailoctl identify
 check_said "not bound to vfio-pci"
-check_said "drivers_probe"
+check_said "hailoctl bind -d $address"
 
 bind_vfio "$card"
 check_that "the chip boots" hailoctl -v fw-load "$FIRMWARE"

@@ -1,4 +1,4 @@
-# about: the card's process is killed in mid-boot, as if the card were pulled out; hailoctl ends with an error that says so
+# about: the card's process is killed in mid-boot, as if the card were pulled out; hailoctl says so
 # tool: yes
 # sim: --fault stall-stage=2
 # firmware: --release 5.2.0 --size 512K
