@@ -1,5 +1,7 @@
 //! `monitor`: temperature, power, load, memory, throttling.
 
+mod listen;
+
 use std::time::{Duration, Instant};
 
 use hailo_vfio::deadline::Deadline;
@@ -10,7 +12,7 @@ use serde::Serialize;
 use super::booted::{self, FirmwareArg};
 use super::notifications;
 use crate::args::Global;
-use crate::exit::{Exit, Result};
+use crate::exit::{Exit, Failure, Result};
 use crate::open;
 use crate::output::{BOLD, Output, bytes};
 
@@ -22,7 +24,8 @@ Power is shown where the board has a sensor. Throttling is known from the first 
 Examples:
   hailoctl monitor
   hailoctl monitor --once --json
-  hailoctl monitor --once --prometheus > /var/lib/node_exporter/hailo.prom")]
+  hailoctl monitor --once --prometheus > /var/lib/node_exporter/hailo.prom
+  hailoctl monitor --listen 9180")]
 pub(crate) struct Args {
     /// Look once, and end
     #[arg(long)]
@@ -35,6 +38,10 @@ pub(crate) struct Args {
     /// Print in the text format of Prometheus
     #[arg(long, conflicts_with = "json", requires = "once")]
     prometheus: bool,
+
+    /// Serve the text format of Prometheus at http://ADDRESS/metrics; a port alone is of this machine only
+    #[arg(long, value_name = "[HOST:]PORT", conflicts_with_all = ["json", "once"])]
+    listen: Option<String>,
 
     #[command(flatten)]
     firmware: FirmwareArg,
@@ -50,25 +57,43 @@ struct Look {
     throttling: Option<String>,
 }
 
+impl Look {
+    fn take(telemetry: &Telemetry, throttling: Option<String>) -> Result<Self> {
+        Ok(Self {
+            temperature: telemetry.temperature()?,
+            power_w: telemetry.measure(Quantity::Power)?,
+            load: telemetry.performance()?,
+            throttling,
+        })
+    }
+}
+
 /// Watches the chip.
 pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<Exit> {
     let set = args.firmware.set(global)?;
     let opened = open::open(global, output)?;
     let soc = booted::soc(set, global, &opened, output)?;
     let mut telemetry = soc.telemetry()?;
-    if !args.once {
+    if !args.once && args.listen.is_none() {
         telemetry.subscribe()?;
     }
     let interval = Duration::from_secs_f64(args.interval.clamp(0.1, 1e6));
     let (mut throttling, mut first) = (None, true);
+    if let Some(address) = &args.listen {
+        let listener = listen::bind(address)?;
+        let at = listener.local_addr().map_err(Failure::Stream)?;
+        output.note(format_args!("http://{at}/metrics, until Ctrl-C"))?;
+        let name = opened.device.name();
+        let stop = || opened.cancel.is_cancelled();
+        let mut page = || Ok(prometheus(&Look::take(&telemetry, None)?, name));
+        listen::serve(&listener, &mut page, &stop)?;
+        telemetry.close()?;
+        opened.tell_stats(global, output)?;
+        return Ok(Exit::Interrupted);
+    }
     let exit = loop {
         let began = Instant::now();
-        let look = Look {
-            temperature: telemetry.temperature()?,
-            power_w: telemetry.measure(Quantity::Power)?,
-            load: telemetry.performance()?,
-            throttling: throttling.clone(),
-        };
+        let look = Look::take(&telemetry, throttling.clone())?;
         if args.prometheus {
             output.text(&prometheus(&look, opened.device.name()))?;
         } else if output.is_json() {
