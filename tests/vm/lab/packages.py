@@ -99,7 +99,7 @@ class Debian:
         """Unpacks exactly these packages."""
         folder = self.home / "single"
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+        folder.mkdir(parents=True)
         self.apt("apt-get", "-qq", "download", *packages, cwd=folder)
         self._unpack(folder, into)
 
