@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::process::Command;
+#[path = "support/strace.rs"]
+mod strace;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -139,29 +141,9 @@ fn submit_and_reap_make_no_system_call() {
     if std::env::var_os(MARK).is_some() {
         return submits_between_marks();
     }
-    let log = tempfile::NamedTempFile::new().unwrap();
-    let run = Command::new("strace")
-        .args(["-f", "-s", "64", "-o"])
-        .arg(log.path())
-        .arg(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "submit_and_reap_make_no_system_call",
-            "--nocapture",
-            "--test-threads=1",
-        ])
-        .env(MARK, "1")
-        .output();
-    let Ok(run) = run else {
-        eprintln!("NOT RUN: strace is missing (apt-get install strace)");
+    let Some(log) = strace::of_myself("submit_and_reap_make_no_system_call", MARK) else {
         return;
     };
-    assert!(
-        run.status.success(),
-        "{}",
-        String::from_utf8_lossy(&run.stderr)
-    );
-    let log = std::fs::read_to_string(log.path()).unwrap();
     assert!(
         log.contains(" end\\n"),
         "the marked part did not end:\n{log}"

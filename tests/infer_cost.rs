@@ -8,8 +8,10 @@ mod hef_support;
 #[path = "support/mod.rs"]
 mod support;
 
+#[path = "support/strace.rs"]
+mod strace;
+
 use std::collections::BTreeSet;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -287,29 +289,12 @@ fn a_frame_by_interrupt_costs_at_most_six_system_calls_and_a_session_twenty() {
     if std::env::var_os(MARK).is_some() {
         return marked();
     }
-    let log = tempfile::NamedTempFile::new().unwrap();
-    let run = Command::new("strace")
-        .args(["-f", "-s", "64", "-o"])
-        .arg(log.path())
-        .arg(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "a_frame_by_interrupt_costs_at_most_six_system_calls_and_a_session_twenty",
-            "--nocapture",
-            "--test-threads=1",
-        ])
-        .env(MARK, "1")
-        .output();
-    let Ok(run) = run else {
-        eprintln!("NOT RUN: strace is missing (apt-get install strace)");
+    let Some(log) = strace::of_myself(
+        "a_frame_by_interrupt_costs_at_most_six_system_calls_and_a_session_twenty",
+        MARK,
+    ) else {
         return;
     };
-    assert!(
-        run.status.success(),
-        "{}",
-        String::from_utf8_lossy(&run.stderr)
-    );
-    let log = std::fs::read_to_string(log.path()).unwrap();
     let frames = calls_between(&log, "frames");
     println!("{} system calls in {FRAMES} frames", frames.len());
     assert!(
