@@ -20,6 +20,7 @@ WAYS = {
 # What scenarios show, in the order of the columns, and what it means.
 COLUMNS = {
     "boot": "`hailoctl fw-load` boots the chip; every file arrived unaltered by its SHA-256 on the chip's side",
+    "run": "networks run over sessions, by interrupt and by polling: every output equals that of a chip without a bus between",
     "killed": "SIGKILL at random moments of a boot (100 times by VFIO group, else 20): afterwards no user, no bus "
     "mastering, no pinned page and no descriptor is left, and the next boot works",
     "lost": "the card falls off the bus at 20 points of a boot: each time the command ends with exit status 5 and "

@@ -4,10 +4,12 @@
 # machine: no-iommu
 # firmware: --release 5.2.0 --size 512K
 # arrives: yes
+# files: tests/golden/hef/v3_flow_yolov8.hef tests/golden/hef/v3_multi_network.hef
 # memory: 768
 # timeout: 600
 
 . "$LAB/killed.sh"
+. "$LAB/works.sh"
 card=$(card)
 check_that "no IOMMU has the card" test ! -e "$card/iommu_group"
 echo 1 >/sys/module/vfio/parameters/enable_unsafe_noiommu_mode
@@ -22,4 +24,5 @@ check_that "the chip boots" hailoctl -v fw-load "$FIRMWARE"
 check_said "opened by VFIO group without IOMMU"
 quiet "$card"
 shows boot
+works
 killed 20 "$card"

@@ -5,10 +5,12 @@
 # vfio: no
 # firmware: --release 5.2.0 --size 512K
 # arrives: yes
+# files: tests/golden/hef/v3_flow_yolov8.hef tests/golden/hef/v3_multi_network.hef
 # memory: 768
 # timeout: 600
 
 . "$LAB/killed.sh"
+. "$LAB/works.sh"
 card=$(card)
 check_that "there is no VFIO" test ! -e /dev/vfio
 refused_with 3 hailoctl identify
@@ -19,5 +21,6 @@ check_said "opened by sysfs"
 until_true 30 "the card is closed" closed "$card"
 quiet "$card"
 shows boot
+works
 # Here no kernel driver stops the card: the guardian does.
 killed 20 "$card"
