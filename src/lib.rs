@@ -15,6 +15,7 @@ pub mod dma;
 pub mod doctor;
 pub mod error;
 pub mod hef;
+pub mod infer;
 pub mod irq;
 pub mod mem;
 pub mod model;

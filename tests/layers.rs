@@ -29,8 +29,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("dma", &["transport", "mem", "spec"]),
     ("irq", &["transport", "spec"]),
     ("boot", &["dma", "irq", "transport", "mem", "spec"]),
-    ("soc", &["dma", "irq", "transport", "mem", "spec", "hef"]),
-    ("nnc", &["dma", "irq", "transport", "mem", "spec"]),
+    ("infer", &["dma", "transport", "hef"]),
+    (
+        "soc",
+        &["dma", "irq", "transport", "mem", "spec", "hef", "infer"],
+    ),
+    (
+        "nnc",
+        &["dma", "irq", "transport", "mem", "spec", "hef", "infer"],
+    ),
     ("hef", &["spec"]),
     ("transform", &["hef"]),
     (
@@ -40,6 +47,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "soc",
             "nnc",
             "hef",
+            "infer",
             "transform",
             "dma",
             "irq",

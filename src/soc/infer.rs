@@ -7,6 +7,9 @@ mod configured;
 mod model;
 mod run;
 
-pub use configured::{ConfigureOptions, Configured, Latency, PowerMode, StreamFormat};
-pub use model::{Model, Scheduling, StreamInfo, Vdevice, VdeviceOptions};
-pub use run::{Frame, Left, Run, RunError};
+pub use crate::infer::{
+    ConfigureOptions, Frame, Latency, Left, PowerMode, StreamFormat, StreamInfo,
+};
+pub use configured::Configured;
+pub use model::{Model, Scheduling, Vdevice, VdeviceOptions};
+pub use run::{Run, RunError};

@@ -14,11 +14,12 @@ mod state;
 mod ticket;
 mod upload;
 
+pub use crate::infer::Part;
 pub use connection::Connection;
 pub(crate) use connection::{decode, time_limit};
 pub use method::Request;
 pub use notice::Notice;
-pub use slot::{Buffers, Part, Reply};
+pub use slot::{Buffers, Reply};
 pub use ticket::{Kept, Ticket};
 pub use upload::Fill;
 

@@ -4,17 +4,18 @@ use std::time::Duration;
 
 use prost::Message;
 
-use super::model::{Model, Scheduling, StreamInfo, Vdevice};
-use super::run::{Frame, Run, RunError};
+use super::model::{Model, Scheduling, Vdevice};
+use super::run::{Run, RunError};
 use crate::deadline::Deadline;
-use crate::dma::DmaBuffer;
+use crate::dma::DmaError;
 use crate::error::{Error, ErrorKind};
-use crate::hef::{DataType, HefError, Order, VirtualStream};
+use crate::hef::{DataType, HefError, VirtualStream};
+use crate::infer::{ConfigureOptions, Frame, Latency, PowerMode, StreamInfo};
 use crate::soc::rpc::method::{
     Activate, Configure, Deactivate, DestroyConfigured, GetLatency, RunForDuration,
     SetSchedulerPriority, SetSchedulerThreshold, SetSchedulerTimeout, Shutdown,
 };
-use crate::soc::rpc::{Buffers, Part, Request, RpcError, decode};
+use crate::soc::rpc::{Request, RpcError, decode};
 use crate::spec::rpc::types::{
     BufferInfo, ConfigureRequest, Handle, HandleRequest, RunAsyncRequest, RunForDurationRequest,
     SetSchedulerPriorityRequest, SetSchedulerThresholdRequest, SetSchedulerTimeoutRequest,
@@ -24,57 +25,6 @@ use crate::spec::rpc::value::{format_type, latency, memory, power_mode, unset};
 use crate::spec::rpc::{
     BUFFER_TIMEOUT, Dialect, LONG_REQUEST_TIMEOUT, Method, REQUEST_TIMEOUT, Status,
 };
-use crate::transport::Direction;
-
-/// Clocks of the neural core.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PowerMode {
-    /// The usual ones.
-    #[default]
-    Performance,
-    /// Higher ones.
-    UltraPerformance,
-}
-
-/// Whether the chip measures its own latency.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Latency {
-    /// It does not.
-    #[default]
-    Off,
-    /// It does; [`Configured::latency`] reads the mean, and starts anew.
-    Measured,
-}
-
-/// In which type and order a stream travels; what is `None` is as the file has it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StreamFormat {
-    /// Type of the elements.
-    pub data_type: Option<DataType>,
-    /// Their order.
-    pub order: Option<Order>,
-}
-
-/// How a model is configured.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct ConfigureOptions {
-    /// Frames a batch; 0 leaves it to the chip.
-    pub batch: u16,
-    /// Clocks.
-    pub power: PowerMode,
-    /// Whether latency is measured.
-    pub latency: Latency,
-    /// Formats of streams by name.
-    pub formats: Vec<(String, StreamFormat)>,
-    /// Priority, 0 to 31; only with the scheduler.
-    pub priority: Option<u8>,
-    /// Frames that must wait before the scheduler runs the model; only with the scheduler.
-    pub threshold: Option<u32>,
-    /// How long it waits for them; only with the scheduler.
-    pub timeout: Option<Duration>,
-}
 
 /// A configured model. `Send` and `Sync`; runs may be submitted from any thread. Dropping it leaves it on the chip
 /// until its connection closes.
@@ -102,18 +52,16 @@ impl Configured {
             )
             .because(error)
         };
-        for (name, _) in &options.formats {
-            let known = |stream: &VirtualStream| stream.name == *name;
-            if !model.inputs.iter().chain(&model.outputs).any(known) {
-                return Err(Error::new(
-                    ErrorKind::BadInput,
-                    device,
-                    format!("the model has no stream {name:?}"),
-                ));
-            }
+        let streams = model.inputs.iter().chain(&model.outputs);
+        if let Some(name) = options.unknown_stream(streams) {
+            let action = format!("the model has no stream {name:?}");
+            return Err(Error::new(ErrorKind::BadInput, device, action));
         }
         let infos = |streams: &[VirtualStream]| -> Result<Vec<StreamInfo>, HefError> {
-            streams.iter().map(|stream| info(stream, options)).collect()
+            streams
+                .iter()
+                .map(|stream| StreamInfo::new(stream, options))
+                .collect()
         };
         let (inputs, outputs) = (
             infos(&model.inputs).map_err(bad)?,
@@ -210,21 +158,8 @@ impl Configured {
     pub fn frame(&self) -> Result<Frame, Error> {
         let shared = &self.vdevice.shared;
         let transport = shared.connection.hub().transport();
-        let parts = |streams: &[StreamInfo], direction| -> Result<Vec<Part>, RpcError> {
-            let part = |stream: &StreamInfo| {
-                let buffer = DmaBuffer::new(transport, stream.frame_bytes, direction);
-                Ok(Part::whole(buffer.map_err(crate::dma::DmaError::from)?))
-            };
-            streams.iter().map(part).collect()
-        };
-        let buffers = || {
-            Ok(Buffers {
-                to_device: parts(&self.inputs, Direction::ToDevice)?,
-                from_device: parts(&self.outputs, Direction::FromDevice)?,
-            })
-        };
-        let buffers = buffers().map_err(|error| shared.failed("allocate a frame", error))?;
-        Ok(Frame { buffers })
+        Frame::allocate(transport, &self.inputs, &self.outputs)
+            .map_err(|error| shared.failed("allocate a frame", DmaError::from(error).into()))
     }
 
     /// Submits a run. It allocates nothing, and costs two register writes in all; no system call where the
@@ -234,38 +169,26 @@ impl Configured {
     /// # Errors
     /// The frame comes back with the reason: it does not fit the streams, or the connection is over.
     pub fn submit(&self, frame: Frame) -> Result<Run, RunError> {
-        if let Err(reason) = self.check(&frame.buffers) {
+        if let Err(reason) = self.check(&frame) {
             return Err(RunError::new(reason, frame));
         }
         let connection = &self.vdevice.shared.connection;
         // Another thread may be bringing a model over the same connection.
         let deadline = Deadline::after(LONG_REQUEST_TIMEOUT);
-        match connection.submit_by(Method::RunAsync, &self.run, frame.buffers, &deadline) {
+        match connection.submit_by(Method::RunAsync, &self.run, frame.into(), &deadline) {
             Ok(ticket) => Ok(Run { ticket }),
-            Err((reason, buffers)) => Err(RunError::new(reason, Frame { buffers })),
+            Err((reason, buffers)) => Err(RunError::new(reason, buffers.into())),
         }
     }
 
-    fn check(&self, buffers: &Buffers) -> Result<(), RpcError> {
-        let method = Method::RunAsync;
-        for (streams, parts) in [
-            (&self.inputs, &buffers.to_device),
-            (&self.outputs, &buffers.from_device),
-        ] {
-            if streams.len() != parts.len() {
-                let reason = format!("{} buffers for {} streams", parts.len(), streams.len());
-                return Err(RpcError::BadBuffer { method, reason });
-            }
-            for (stream, part) in streams.iter().zip(parts) {
-                if stream.frame_bytes != part.bytes {
-                    let (name, bytes) = (&stream.name, stream.frame_bytes);
-                    let found = part.bytes;
-                    let reason = format!("{found} bytes for {name}, a frame has {bytes}");
-                    return Err(RpcError::BadBuffer { method, reason });
-                }
-            }
+    fn check(&self, frame: &Frame) -> Result<(), RpcError> {
+        match frame.misfit(&self.inputs, &self.outputs) {
+            None => Ok(()),
+            Some(reason) => Err(RpcError::BadBuffer {
+                method: Method::RunAsync,
+                reason,
+            }),
         }
-        Ok(())
     }
 
     /// Runs once and waits.
@@ -300,12 +223,12 @@ impl Configured {
         };
         let deadline = Deadline::after(duration + BUFFER_TIMEOUT + REQUEST_TIMEOUT);
         let run = || {
-            self.check(&frame.buffers)?;
-            let ticket = connection.start::<RunForDuration>(&body, frame.buffers, &deadline)?;
+            self.check(&frame)?;
+            let ticket = connection.start::<RunForDuration>(&body, frame.into(), &deadline)?;
             decode::<RunForDuration>(ticket.wait(&deadline)?)
         };
         let (reply, buffers) = run().map_err(failed)?;
-        Ok((reply.fps, Frame { buffers }))
+        Ok((reply.fps, buffers.into()))
     }
 
     /// Latency that the chip measured since the last look; `None` where it measured none.
@@ -395,26 +318,6 @@ impl Configured {
         self.ask::<DestroyConfigured>("forget the configured model", &self.request())
             .map(drop)
     }
-}
-
-fn info(stream: &VirtualStream, options: &ConfigureOptions) -> Result<StreamInfo, HefError> {
-    let asked = options
-        .formats
-        .iter()
-        .find(|(name, _)| *name == stream.name);
-    let asked = asked.map(|(_, format)| *format).unwrap_or_default();
-    let data_type = asked.data_type.unwrap_or(stream.data_type);
-    let order = asked.order.unwrap_or(stream.order);
-    let bytes = stream.frame_bytes_as(data_type, order)?;
-    Ok(StreamInfo {
-        name: stream.name.clone(),
-        data_type,
-        order,
-        shape: stream.shape,
-        frame_bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
-        quantization: stream.by_feature.clone(),
-        nms: stream.nms,
-    })
 }
 
 fn params(stream: &StreamInfo) -> StreamParams {

@@ -2,14 +2,10 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
-
-use super::{ConfigureOptions, Configured};
+use super::Configured;
 use crate::error::{Error, ErrorKind};
-use crate::hef::{
-    DataType, DeviceArch, Direction, Hef, HefError, LayerQuantization, NetworkGroup, NmsShape,
-    Order, Shape, VirtualStream,
-};
+use crate::hef::{DeviceArch, Direction, Hef, HefError, VirtualStream};
+use crate::infer::{ConfigureOptions, streams};
 use crate::soc::Soc;
 use crate::soc::rpc::method::{CreateInferModel, CreateVdevice, DestroyInferModel, DestroyVdevice};
 use crate::soc::rpc::{Connection, RpcError};
@@ -58,25 +54,6 @@ impl Shared {
     pub(super) fn failed(&self, action: &str, error: RpcError) -> Error {
         self.soc.failed(action, error)
     }
-}
-
-/// What a caller must know of a stream.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct StreamInfo {
-    /// Name.
-    pub name: String,
-    /// Type of the elements in a buffer.
-    pub data_type: DataType,
-    /// Their order.
-    pub order: Order,
-    /// Shape; meaningless for detections.
-    pub shape: Shape,
-    /// Bytes of one frame.
-    pub frame_bytes: usize,
-    /// How numbers stand for values.
-    pub quantization: LayerQuantization,
-    /// Set for detections.
-    pub nms: Option<NmsShape>,
 }
 
 impl Soc {
@@ -182,29 +159,6 @@ impl Vdevice {
         said.and(closed)
             .map_err(|error| shared.failed("close the virtual device", error))
     }
-}
-
-/// The streams of one direction that `name` selects, in the order of their buffers.
-fn streams(
-    group: &NetworkGroup,
-    name: &str,
-    direction: Direction,
-) -> Result<Vec<VirtualStream>, HefError> {
-    // The name of the group stands for all of its networks.
-    let network = if name == group.name { "" } else { name };
-    let found: Vec<_> = group
-        .virtual_streams_of(direction)
-        .filter(|stream| group.selects(network, &stream.network))
-        .cloned()
-        .collect();
-    if found.is_empty() {
-        return Err(HefError::NotFound {
-            what: "stream",
-            name: format!("{} {}", direction.word(), group.name),
-            found: String::new(),
-        });
-    }
-    Ok(found)
 }
 
 /// A model on the chip, not yet configured. Dropping it leaves it there until its connection closes.

@@ -2,80 +2,13 @@
 
 use crate::deadline::Deadline;
 use crate::error::Error;
+use crate::infer::{self, Frame};
 use crate::soc::report;
-use crate::soc::rpc::{Buffers, Kept, Part, Reply, RpcError, Ticket};
+use crate::soc::rpc::{Buffers, Kept, Reply, RpcError, Ticket};
 use crate::spec::rpc::{Method, Status};
 
-/// The buffers of one run: inputs and outputs, in the order of the model's streams.
-#[derive(Debug)]
-pub struct Frame {
-    pub(super) buffers: Buffers,
-}
-
-impl Frame {
-    /// A frame of the caller's buffers, each with the bytes that a frame of its stream has.
-    #[must_use]
-    pub fn of(inputs: Vec<Part>, outputs: Vec<Part>) -> Self {
-        Self {
-            buffers: Buffers {
-                to_device: inputs,
-                from_device: outputs,
-            },
-        }
-    }
-
-    /// Inputs: what the chip gets.
-    #[must_use]
-    pub fn inputs(&self) -> &[Part] {
-        &self.buffers.to_device
-    }
-
-    /// Inputs, to be filled.
-    pub fn inputs_mut(&mut self) -> &mut [Part] {
-        &mut self.buffers.to_device
-    }
-
-    /// Outputs: what the chip gave, after a run.
-    #[must_use]
-    pub fn outputs(&self) -> &[Part] {
-        &self.buffers.from_device
-    }
-
-    /// The buffers: inputs, outputs.
-    #[must_use]
-    pub fn into_parts(self) -> (Vec<Part>, Vec<Part>) {
-        (self.buffers.to_device, self.buffers.from_device)
-    }
-}
-
 /// A run that did not start or end well.
-#[derive(Debug, thiserror::Error)]
-#[error("{reason}")]
-pub struct RunError {
-    /// Why.
-    #[source]
-    pub reason: Box<RpcError>,
-    /// What is left of it.
-    pub left: Left,
-}
-
-/// What is left of a run.
-#[derive(Debug)]
-pub enum Left {
-    /// Its frame; its outputs hold nothing of use.
-    Frame(Frame),
-    /// It goes on: a time-out is no cancellation.
-    Run(Run),
-}
-
-impl RunError {
-    pub(super) fn new(reason: RpcError, frame: Frame) -> Self {
-        Self {
-            reason: Box::new(reason),
-            left: Left::Frame(frame),
-        }
-    }
-}
+pub type RunError = infer::RunError<Run, RpcError>;
 
 impl RunError {
     /// The error as a person reads it, of `action` on `device`; what is left of the run is dropped.
@@ -99,11 +32,8 @@ impl Run {
     pub fn wait(self, deadline: &Deadline) -> Result<Frame, RunError> {
         match self.ticket.wait_or_keep(deadline) {
             Ok(reply) => ended(reply),
-            Err((reason, Kept::Ticket(ticket))) => Err(RunError {
-                reason: Box::new(reason),
-                left: Left::Run(Self { ticket }),
-            }),
-            Err((reason, Kept::Buffers(buffers))) => Err(RunError::new(reason, Frame { buffers })),
+            Err((reason, Kept::Ticket(ticket))) => Err(RunError::going_on(reason, Self { ticket })),
+            Err((reason, Kept::Buffers(buffers))) => Err(RunError::new(reason, buffers.into())),
         }
     }
 
@@ -115,8 +45,24 @@ impl Run {
         match self.ticket.look() {
             Ok(Some(reply)) => ended(reply).map(Ok),
             Ok(None) => Ok(Err(self)),
-            Err((reason, buffers)) => Err(RunError::new(reason, Frame { buffers })),
+            Err((reason, buffers)) => Err(RunError::new(reason, buffers.into())),
         }
+    }
+}
+
+impl From<Frame> for Buffers {
+    fn from(frame: Frame) -> Self {
+        let (to_device, from_device) = frame.into_parts();
+        Self {
+            to_device,
+            from_device,
+        }
+    }
+}
+
+impl From<Buffers> for Frame {
+    fn from(buffers: Buffers) -> Self {
+        Self::of(buffers.to_device, buffers.from_device)
     }
 }
 
@@ -124,7 +70,7 @@ fn ended(reply: Reply) -> Result<Frame, RunError> {
     let Reply {
         status, buffers, ..
     } = reply;
-    let frame = Frame { buffers };
+    let frame = buffers.into();
     if status == Status::SUCCESS {
         Ok(frame)
     } else {

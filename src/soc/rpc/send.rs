@@ -4,9 +4,10 @@ use zerocopy::IntoBytes;
 
 use super::RpcError;
 use super::connection::Core;
-use super::slot::{Buffers, Part, Phase};
+use super::slot::{Buffers, Phase};
 use super::state::State;
 use crate::dma::{Channel, DmaBuffer, DmaError, SubmitError, SubmitProblem};
+use crate::infer::Part;
 use crate::soc::pair::Cause;
 use crate::spec::rpc::{Framing, HEADER, Header, MAX_BODY, MESSAGE, Method, REQUEST_STATUS};
 use crate::spec::session::{BUFFERS_PER_LAUNCH, MAX_LAUNCHES};

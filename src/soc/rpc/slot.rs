@@ -1,44 +1,10 @@
 //! Requests in flight: a fixed number of places, so that a request in the steady state allocates nothing.
 
-use crate::dma::DmaBuffer;
+use crate::infer::Part;
 use crate::spec::rpc::{Method, Status};
 
 /// Requests in flight on one connection.
 pub(super) const SLOTS: usize = 128;
-
-/// A buffer and how much of it travels.
-pub struct Part {
-    /// The buffer.
-    pub buffer: DmaBuffer,
-    /// Bytes from its start on; at least 1.
-    pub bytes: usize,
-}
-
-impl std::fmt::Debug for Part {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Part({} of {} bytes)", self.bytes, self.buffer.len())
-    }
-}
-
-impl Part {
-    /// All of `buffer`.
-    #[must_use]
-    pub fn whole(buffer: DmaBuffer) -> Self {
-        let bytes = buffer.len();
-        Self { buffer, bytes }
-    }
-
-    /// The bytes that travel.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.buffer[..self.bytes]
-    }
-
-    /// The bytes that travel.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.buffer[..self.bytes]
-    }
-}
 
 /// What travels behind a request, and behind its reply. It comes back as it went, in the same order.
 #[derive(Debug, Default)]

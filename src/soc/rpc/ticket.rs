@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::RpcError;
 use super::connection::Core;
-use super::slot::{Buffers, Part, Phase, Reply};
+use super::slot::{Buffers, Phase, Reply};
 use crate::deadline::Deadline;
+use crate::infer::Part;
 use crate::irq::Waited;
 use crate::soc::pair::Cause;
 use crate::soc::session::{LOOK_AGAIN, SPINS};

@@ -2,10 +2,11 @@
 //! does not see.
 
 use super::connection::Connection;
-use super::slot::{Buffers, Part};
+use super::slot::Buffers;
 use super::{Request, RpcError, decode, time_limit};
 use crate::deadline::Deadline;
 use crate::dma::{DmaBuffer, DmaError};
+use crate::infer::Part;
 use crate::irq::Waited;
 use crate::soc::pair::Cause;
 use crate::transport::Direction;
