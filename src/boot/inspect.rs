@@ -277,7 +277,10 @@ impl Inspection {
         }
         let container = match entry.kind {
             FileKind::Raw => None,
-            FileKind::Container => Some(Container::parse(&bytes, self.board.magic, false)?),
+            kind => {
+                let core = kind == FileKind::CoreContainer;
+                Some(Container::parse(&bytes, self.board.magic, core)?)
+            }
         };
         if let Some(container) = &container {
             self.check_room(name, container);

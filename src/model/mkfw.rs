@@ -12,7 +12,7 @@ use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
 
 use crate::spec::board::{
-    Board, Chip, DEVICE_TREE_V4, FILE_SYSTEM, FIT_IMAGE, FileKind, FileName, Layout, SPL, Sku,
+    Board, Chip, DEVICE_TREE_V4, FILE_SYSTEM, FIT_IMAGE, FileName, Layout, Mode, SPL, Sku,
     StageFile,
 };
 use crate::spec::firmware::{
@@ -97,9 +97,11 @@ impl FromStr for Broken {
 pub struct MakeFirmware {
     /// The chip it is for.
     pub chip: Chip,
+    /// The mode it is for: a whole set, or the one image of NNC mode.
+    pub mode: Mode,
     /// The release in the headers.
     pub release: Version,
-    /// The layout of names and sizes; that of the release unless named.
+    /// The layout of names and sizes; that of the release unless named. There is one in NNC mode.
     pub layout: Option<Layout>,
     /// Bytes of the whole set, about: the file system takes what the others leave.
     pub size: u64,
@@ -117,6 +119,7 @@ impl Default for MakeFirmware {
     fn default() -> Self {
         Self {
             chip: Chip::Hailo10h,
+            mode: Mode::Soc,
             release: Version::new(5, 2, 0),
             layout: None,
             size: 2 << 20,
@@ -156,6 +159,8 @@ pub enum MakeError {
 
 /// Bytes of the SCU firmware's code, as in a real set.
 const CODE: u32 = 0x2_8000;
+/// Bytes of the core code of an NNC image.
+const CORE_CODE: u32 = 0x1_8000;
 /// Bytes of each of its certificates.
 const CERTIFICATE: u32 = 0x5c0;
 
@@ -170,11 +175,14 @@ impl MakeFirmware {
             let name = name.to_owned();
             move |source| MakeError::File { name, source }
         };
-        let layout = self
-            .layout
-            .or_else(|| Layout::of_release(self.release.major, self.release.minor));
+        let layout = match self.mode {
+            Mode::Soc => self
+                .layout
+                .or_else(|| Layout::of_release(self.release.major, self.release.minor)),
+            Mode::Nnc => Some(Layout::Nnc),
+        };
         let layout = layout.ok_or(MakeError::UnknownRelease(self.release))?;
-        let board = self.chip.soc_board();
+        let board = self.chip.board(self.mode);
         let stages = board.and_then(|board| board.stages(layout)).zip(board);
         let no_layout = || MakeError::NoLayout {
             chip: self.chip,
@@ -204,7 +212,7 @@ impl MakeFirmware {
     /// through the window, whose last word has no length of its own at the chip.
     fn len(&self, file: &StageFile, name: &str, left: &mut u64) -> u64 {
         let len = match (name, file.kind) {
-            (_, FileKind::Container) => return 0,
+            (_, kind) if kind.is_container() => return 0,
             (FILE_SYSTEM, _) => (*left).clamp(4097, file.max_len),
             (FIT_IMAGE, _) => (self.size / 8 + 13).min(file.max_len),
             (SPL, _) => file.max_len.min(0x2_0003),
@@ -228,7 +236,7 @@ impl MakeFirmware {
             _ => {}
         }
         let mut out = io::BufWriter::new(File::create(path)?);
-        if file.kind == FileKind::Container {
+        if file.kind.is_container() {
             out.write_all(&self.container(board))?;
         } else {
             let mut pattern = Pattern::new(name);
@@ -292,6 +300,14 @@ impl MakeFirmware {
         bytes.extend(certificates.as_bytes());
         part("key", key_size, &mut bytes);
         part("content", CERTIFICATE, &mut bytes);
+        if board.core.is_some() {
+            let core = ContainerHeader {
+                code_size: word(CORE_CODE),
+                ..header
+            };
+            bytes.extend(core.as_bytes());
+            part("core", CORE_CODE, &mut bytes);
+        }
         match self.broken {
             Some(Broken::Truncated) => bytes.truncate(0x1234),
             Some(Broken::Trailing) => bytes.push(0),
@@ -308,6 +324,7 @@ impl MakeFirmware {
             Ok(path)
         };
         match self.broken {
+            _ if self.mode == Mode::Nnc => Ok(()), // One file: there is nothing to take away.
             Some(Broken::Empty) => File::create(replace(FIT_IMAGE)?).map(drop),
             Some(Broken::Missing) => replace(FILE_SYSTEM).map(drop),
             Some(Broken::Folder) => fs::create_dir(replace(FILE_SYSTEM)?),

@@ -110,25 +110,30 @@ pub(super) struct Container {
     /// Bytes of the two certificates.
     pub(super) key: u64,
     pub(super) content: u64,
+    /// The core part's header, where one arrived.
+    pub(super) core: Option<ContainerHeader>,
 }
 
 impl Container {
     /// The container as it lies in the chip's memory; `None` where no header arrived.
     pub(super) fn find(board: &Board, stage: &Stage, memory: &Memory) -> Option<Self> {
         let received = &memory.received;
-        let header_len = u64::try_from(size_of::<ContainerHeader>()).ok()?;
-        if !received.has(board.firmware_header, header_len) {
-            return None;
-        }
-        let mut bytes = [0; size_of::<ContainerHeader>()];
-        memory.copy_out(board.firmware_header, &mut bytes);
+        let header_at = |address: DeviceAddr| {
+            let mut bytes = [0; size_of::<ContainerHeader>()];
+            let arrived = received.has(address, u64::try_from(bytes.len()).ok()?);
+            memory.copy_out(address, &mut bytes);
+            let header = ContainerHeader::read_from_bytes(&bytes).ok();
+            header.filter(|_| arrived)
+        };
+        let header = header_at(board.firmware_header)?;
         let until = |start: DeviceAddr, end: DeviceAddr| {
             received.len_from(start).min(end.0.saturating_sub(start.0))
         };
         Some(Self {
-            header: ContainerHeader::read_from_bytes(&bytes).ok()?,
+            header,
             key: until(board.key_certificate, board.content_certificate),
             content: until(board.content_certificate, stage.trigger).min(MAX_CERTIFICATE.into()),
+            core: board.core.and_then(|core| header_at(core.header)),
         })
     }
 
@@ -210,7 +215,9 @@ pub(super) fn files(
         for file in stage.files {
             match file.kind {
                 FileKind::Raw => found.extend(raw(file, room(board, stages, file), sku, memory)),
-                FileKind::Container => found.extend(container(board, stage, file, sku, memory)),
+                FileKind::Container | FileKind::CoreContainer => {
+                    found.extend(container(board, stage, file, sku, memory));
+                }
             }
         }
     }
@@ -259,26 +266,35 @@ fn container(
     let code_len = memory.received.len_from(board.application_code);
     let code_len = code_len.min(found.header.code_size.get().into());
     let name = name_of(file, sku);
-    let whole = Fingerprint::new(memory)
+    let mut whole = Fingerprint::new(memory)
         .bytes(found.header.as_bytes())
         .at(board.application_code, code_len)
         .bytes(found.certificate_header().as_bytes())
         .at(board.key_certificate, found.key)
-        .at(board.content_certificate, found.content)
-        .file(name.clone(), board.application_code);
+        .at(board.content_certificate, found.content);
     let header_len = u64::try_from(size_of::<ContainerHeader>()).unwrap_or(0);
-    let parts = [
+    let mut parts = vec![
         ("header", board.firmware_header, header_len),
         ("code", board.application_code, code_len),
         ("key", board.key_certificate, found.key),
         ("content", board.content_certificate, found.content),
     ];
+    if let Some((place, header)) = board.core.zip(found.core) {
+        let len = memory.received.len_from(place.code);
+        let len = len.min(header.code_size.get().into());
+        whole = whole.bytes(header.as_bytes()).at(place.code, len);
+        parts.push(("core header", place.header, header_len));
+        parts.push(("core code", place.code, len));
+    }
+    let whole = whole.file(name.clone(), board.application_code);
     let part = |(part, address, len)| {
         Fingerprint::new(memory)
             .at(address, len)
             .file(format!("{name} ({part})"), address)
     };
-    std::iter::once(whole).chain(parts.map(part)).collect()
+    std::iter::once(whole)
+        .chain(parts.into_iter().map(part))
+        .collect()
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use std::fmt;
 use std::time::Duration;
 
 pub use stages::{
-    CUSTOMER_CERTIFICATE, DEVICE_TREE_V4, FILE_SYSTEM, FIT_IMAGE, HAILO10H, HAILO12L, SCU_FIRMWARE,
-    SPL, TFA,
+    CUSTOMER_CERTIFICATE, DEVICE_TREE_V4, FILE_SYSTEM, FIT_IMAGE, HAILO10H, HAILO10H_NNC, HAILO12L,
+    HAILO15L, SCU_FIRMWARE, SPL, TFA,
 };
 
 use crate::addr::DeviceAddr;
@@ -78,6 +78,47 @@ impl Chip {
             Self::Hailo15l | Self::Hailo8 => None,
         }
     }
+
+    /// Board data, for the chips that boot in NNC mode. A Hailo-15H is a Hailo-10H to the bus.
+    #[must_use]
+    pub const fn nnc_board(self) -> Option<&'static Board> {
+        match self {
+            Self::Hailo10h => Some(&HAILO10H_NNC),
+            Self::Hailo15l => Some(&HAILO15L),
+            Self::Hailo12l | Self::Hailo8 => None,
+        }
+    }
+
+    /// Board data for a mode; `None` where the chip doesn't have it.
+    #[must_use]
+    pub const fn board(self, mode: Mode) -> Option<&'static Board> {
+        match mode {
+            Mode::Soc => self.soc_board(),
+            Mode::Nnc => self.nnc_board(),
+        }
+    }
+}
+
+/// What runs on the chip, and so whom the host talks to.
+///
+/// Source: vendor hailort-drivers v5.3.0, `linux/pcie/src/pcie.c`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// A system of its own, which serves inference over sessions.
+    #[default]
+    Soc,
+    /// Firmware of the neural core alone, driven by the host.
+    Nnc,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Soc => "soc",
+            Self::Nnc => "nnc",
+        })
+    }
 }
 
 impl fmt::Display for Chip {
@@ -86,14 +127,17 @@ impl fmt::Display for Chip {
     }
 }
 
-/// Addresses and ids of one chip in SoC mode.
+/// Addresses and ids of one chip in one mode.
 ///
 /// Source: vendor hailort-drivers v5.3.0, `common/pcie_common.c` (board tables).
 #[derive(Debug)]
 pub struct Board {
     /// The chip.
     pub chip: Chip,
-    /// Folder of its files under a firmware root such as `/lib/firmware/hailo`.
+    /// The mode it boots into.
+    pub mode: Mode,
+    /// Folder of its files under a firmware root such as `/lib/firmware/hailo`; the images of NNC mode lie in the
+    /// root itself.
     pub firmware_dir: &'static str,
     /// Magic of its firmware container.
     pub magic: u32,
@@ -107,15 +151,28 @@ pub struct Board {
     pub content_certificate: DeviceAddr,
     /// Boot status word: 1 while the boot ROM waits for firmware.
     pub boot_status: DeviceAddr,
-    /// SKU word, valid after stage 1.
+    /// Where the core part of the container goes, in NNC mode.
+    pub core: Option<CorePart>,
+    /// SKU word, valid after stage 1. No use in NNC mode.
     pub sku: DeviceAddr,
-    /// PCIe config register (queue routing).
+    /// PCIe config register (queue routing). No use in NNC mode.
     pub pcie_config: DeviceAddr,
-    /// Text log of the SCU, [`SCU_LOG_LEN`] bytes.
+    /// Text log of the SCU, [`SCU_LOG_LEN`] bytes. No use in NNC mode.
     pub scu_log: DeviceAddr,
     /// Doorbell, byte offset in BAR 4.
     pub doorbell: u32,
     layouts: &'static [(Layout, &'static [Stage])],
+}
+
+/// Places of the core part of a container.
+///
+/// Source: vendor hailort-drivers v5.3.0, `common/pcie_common.c` (board tables).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CorePart {
+    /// Where its code goes.
+    pub code: DeviceAddr,
+    /// Where its header goes.
+    pub header: DeviceAddr,
 }
 
 /// Bytes of the SCU log.
@@ -171,10 +228,13 @@ pub enum Layout {
     /// Releases 5.1 and later.
     #[serde(rename = "5.1")]
     V5_1,
+    /// The one image of NNC mode, of any release.
+    #[serde(rename = "nnc")]
+    Nnc,
 }
 
 impl Layout {
-    /// The layout that a release of firmware uses; `None` for a release that isn't known.
+    /// The layout that a release of SoC firmware uses; `None` for a release that isn't known.
     #[must_use]
     pub const fn of_release(major: u32, minor: u32) -> Option<Self> {
         match (major, minor) {
@@ -185,13 +245,14 @@ impl Layout {
         }
     }
 
-    /// Name as users type it: `4.x`, `5.0`, `5.1`.
+    /// Name as users type it: `4.x`, `5.0`, `5.1`, `nnc`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::V4 => "4.x",
             Self::V5_0 => "5.0",
             Self::V5_1 => "5.1",
+            Self::Nnc => "nnc",
         }
     }
 }
@@ -257,6 +318,16 @@ pub enum FileKind {
     Raw,
     /// A firmware container, see [`super::firmware`].
     Container,
+    /// A container with a core part behind it.
+    CoreContainer,
+}
+
+impl FileKind {
+    /// Whether it is a container of either kind.
+    #[must_use]
+    pub const fn is_container(self) -> bool {
+        matches!(self, Self::Container | Self::CoreContainer)
+    }
 }
 
 impl Board {
@@ -350,7 +421,7 @@ impl fmt::Display for Sku {
 const SKU_FILE_PREFIX: &str = "u-boot-";
 const SKU_FILE_SUFFIX: &str = ".dtb.signed";
 
-/// Names of the NNC images, recognised and not yet driven.
+/// Names of the NNC images: Hailo-10H and 15H, Hailo-15L.
 ///
 /// Source: vendor hailort-drivers v5.3.0, `common/pcie_common.c`.
 pub const NNC_IMAGES: [&str; 2] = ["hailo15_fw.bin", "hailo15l_fw.bin"];

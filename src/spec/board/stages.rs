@@ -5,7 +5,10 @@
 
 use std::time::Duration;
 
-use super::{Board, Chip, FileKind, FileName, Layout, Stage, StageFile, StageTransport};
+use super::{
+    Board, Chip, CorePart, FileKind, FileName, Layout, Mode, NNC_IMAGES, Stage, StageFile,
+    StageTransport,
+};
 use crate::addr::DeviceAddr;
 
 /// The device tree's name in the 4.x layout.
@@ -47,6 +50,13 @@ const fn scu() -> StageFile {
     StageFile {
         kind: FileKind::Container,
         ..file(SCU_FIRMWARE, 0x20000, 0x40000)
+    }
+}
+
+const fn nnc_image(name: &'static str) -> StageFile {
+    StageFile {
+        kind: FileKind::CoreContainer,
+        ..file(name, 0x20000, 0x10_0000)
     }
 }
 
@@ -106,6 +116,7 @@ const TRIGGER_OLD: u64 = 0x8400_0000;
 /// Source: vendor hailort-drivers v5.3.0, `common/pcie_common.c`.
 pub static HAILO10H: Board = Board {
     chip: Chip::Hailo10h,
+    mode: Mode::Soc,
     firmware_dir: "hailo10h",
     magic: 0xe905_daab,
     firmware_header: DeviceAddr(0x8_8000),
@@ -113,6 +124,7 @@ pub static HAILO10H: Board = Board {
     key_certificate: DeviceAddr(0x8_8018),
     content_certificate: DeviceAddr(0x8_86a8),
     boot_status: DeviceAddr(0x8_0000),
+    core: None,
     sku: DeviceAddr(0xd_effc),
     pcie_config: DeviceAddr(0x20_09dc),
     scu_log: DeviceAddr(0xd_f000),
@@ -165,6 +177,7 @@ pub static HAILO10H: Board = Board {
 /// Source: vendor hailort-drivers v5.3.0, `common/pcie_common.c`.
 pub static HAILO12L: Board = Board {
     chip: Chip::Hailo12l,
+    mode: Mode::Soc,
     firmware_dir: "hailo12l",
     magic: 0x8639_aa42,
     firmware_header: DeviceAddr(0x9_8000),
@@ -172,6 +185,7 @@ pub static HAILO12L: Board = Board {
     key_certificate: DeviceAddr(0x9_8018),
     content_certificate: DeviceAddr(0x9_86a8),
     boot_status: DeviceAddr(0x9_0000),
+    core: None,
     sku: DeviceAddr(0xd_effc),
     pcie_config: DeviceAddr(0x20_09d4),
     scu_log: DeviceAddr(0xa_7000),
@@ -188,4 +202,43 @@ pub static HAILO12L: Board = Board {
             vdma(3, &FILES_5_1, TRIGGER_5_1),
         ],
     )],
+};
+
+const NNC_TRIGGER: u64 = 0x8_8c98;
+
+const NNC_CORE: CorePart = CorePart {
+    code: DeviceAddr(0x6_0000),
+    header: DeviceAddr(0xc_0000),
+};
+
+/// Hailo-10H and Hailo-15H in NNC mode.
+///
+/// Source: vendor hailort-drivers v5.3.0, `common/pcie_common.c`.
+pub static HAILO10H_NNC: Board = Board {
+    mode: Mode::Nnc,
+    firmware_dir: "",
+    core: Some(NNC_CORE),
+    layouts: &[(
+        Layout::Nnc,
+        &[window(1, &[nnc_image(NNC_IMAGES[0])], NNC_TRIGGER)],
+    )],
+    ..HAILO10H
+};
+
+/// Hailo-15L, in NNC mode.
+///
+/// By the vendor's own note only the doorbell is certain, the rest is copied from the Hailo-15H.
+/// Source: vendor hailort-drivers v5.3.0, `common/pcie_common.c`.
+pub static HAILO15L: Board = Board {
+    chip: Chip::Hailo15l,
+    mode: Mode::Nnc,
+    firmware_dir: "",
+    magic: 0xf947_39ab,
+    core: Some(NNC_CORE),
+    doorbell: 0x174c,
+    layouts: &[(
+        Layout::Nnc,
+        &[window(1, &[nnc_image(NNC_IMAGES[1])], NNC_TRIGGER)],
+    )],
+    ..HAILO10H
 };
