@@ -43,6 +43,7 @@ fn manifest(board: &Board, layout: Layout, stages: &[Stage]) -> Result<String, s
             let kind = match file.kind {
                 FileKind::Raw => "raw",
                 FileKind::Container => "container",
+                FileKind::CoreContainer => "container-with-core",
             };
             writeln!(
                 text,
