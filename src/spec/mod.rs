@@ -7,6 +7,7 @@ pub mod config_space;
 pub mod control;
 pub mod descriptor;
 pub mod firmware;
+pub mod nnc;
 pub mod register;
 pub mod rpc;
 pub mod session;
