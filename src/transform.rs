@@ -1,7 +1,7 @@
 //! Between the frames that users have and the frames that chips want: element type, order, padding, quantization.
 //!
 //! A [`Transform`] is made once for a stream and moves any number of frames, without allocation. Tensors of any order
-//! go to any other; images with planes go to the form with alternating rows. Detections are not tensors and not here.
+//! go to any other; images with planes go to the form with alternating rows, or stay as they are. Detections are not tensors and not here.
 
 mod convert;
 mod kernel;
@@ -98,10 +98,26 @@ enum Way {
         padded: bool,
     },
     Planes {
+        elements: Elements,
         chroma: Chroma,
-        element: usize,
         device_width: usize,
     },
+}
+
+/// Runs `$body` with the conversion of `$elements` as `$with`, compiled for each kind of it.
+macro_rules! for_each_kind {
+    ($elements:expr, $with:ident => $body:expr) => {
+        match $elements {
+            Elements::Keep1($with) => $body,
+            Elements::Keep2($with) => $body,
+            Elements::Keep4($with) => $body,
+            Elements::Widen($with) => $body,
+            Elements::Quantize1($with) => $body,
+            Elements::Quantize2($with) => $body,
+            Elements::Dequantize1($with) => $body,
+            Elements::Dequantize2($with) => $body,
+        }
+    };
 }
 
 /// Moves frames of one stream between user and chip. Immutable: any number of threads may use it.
@@ -134,6 +150,14 @@ fn chroma(user: Order, device: Order) -> Option<Chroma> {
         (Order::I420, Order::Yyyyuv) => Some(Chroma::Apart),
         _ => None,
     }
+}
+
+/// Whether images of this order consist of planes, or of rows of luma and chroma.
+fn has_planes(order: Order) -> bool {
+    matches!(
+        order,
+        Order::Nv12 | Order::Nv21 | Order::I420 | Order::Yyuv | Order::Yyvu | Order::Yyyyuv
+    )
 }
 
 impl Elements {
@@ -287,7 +311,7 @@ impl Transform {
         };
         let (from, to) = ordered(user, device);
         let no_way = TransformError::NoWay { from, to };
-        let extent = Extent::new(if transposed {
+        let mut extent = Extent::new(if transposed {
             user.shape.transposed()
         } else {
             user.shape
@@ -304,14 +328,37 @@ impl Transform {
         let element = size(Some(device.data_type.bytes().into())).unwrap_or(1);
         let way = if let Some(chroma) = chroma(user.order, device.order) {
             let even = extent.width.is_multiple_of(2) && hw.width.is_multiple_of(2);
-            let possible = to_device && !transposed && user.data_type == device.data_type;
-            if !possible || !even || extent.features != 3 || hw.features != 3 {
+            let possible = to_device && !transposed && even;
+            if !possible || extent.features != 3 || hw.features != 3 {
                 return Err(no_way);
             }
             Way::Planes {
+                elements: Elements::new(to_device, from, to, extent.features, by)?,
                 chroma,
-                element,
                 device_width: hw.width,
+            }
+        } else if user.order == device.order && has_planes(user.order) {
+            // Both sides hold the planes alike: element after element, all of one quantization.
+            if !to_device || transposed || hw != extent {
+                return Err(no_way);
+            }
+            extent = Extent {
+                height: 1,
+                width: extent.elements(),
+                features: 1,
+            };
+            let row = Layout::row(extent.width);
+            let elements = Elements::new(to_device, from, to, 1, by)?;
+            let full = device_bytes == extent.width * element;
+            if elements.keeps() && full {
+                Way::Same
+            } else {
+                Way::Tensor {
+                    elements,
+                    source: row,
+                    target: row,
+                    padded: !full,
+                }
             }
         } else {
             let held = Layout::user(user.order, Extent::new(user.shape));
@@ -392,13 +439,12 @@ impl Transform {
         match &self.way {
             Way::Same => to.copy_from_slice(from),
             Way::Planes {
+                elements,
                 chroma,
-                element,
                 device_width,
-            } => {
-                let how = (*chroma, *element);
-                planes::frame(how, from, to, self.extent, *device_width);
-            }
+            } => for_each_kind!(elements, convert => {
+                planes::frame(convert, *chroma, from, to, self.extent, *device_width);
+            }),
             Way::Tensor {
                 elements,
                 source,
@@ -407,16 +453,9 @@ impl Transform {
             } => {
                 let (from, to) = ((from, source), (to, target));
                 let (extent, padded) = (self.extent, *padded);
-                match elements {
-                    Elements::Keep1(c) => kernel::frame(c, from, to, extent, padded),
-                    Elements::Keep2(c) => kernel::frame(c, from, to, extent, padded),
-                    Elements::Keep4(c) => kernel::frame(c, from, to, extent, padded),
-                    Elements::Widen(c) => kernel::frame(c, from, to, extent, padded),
-                    Elements::Quantize1(c) => kernel::frame(c, from, to, extent, padded),
-                    Elements::Quantize2(c) => kernel::frame(c, from, to, extent, padded),
-                    Elements::Dequantize1(c) => kernel::frame(c, from, to, extent, padded),
-                    Elements::Dequantize2(c) => kernel::frame(c, from, to, extent, padded),
-                }
+                for_each_kind!(elements, convert => {
+                    kernel::frame(convert, from, to, extent, padded);
+                });
             }
         }
         Ok(())

@@ -327,6 +327,64 @@ fn planes_alternate_row_by_row_on_the_chip() {
 }
 
 #[test]
+fn planes_of_real_values_are_quantized_on_their_way() {
+    let by = LayerQuantization {
+        layer: Quantization {
+            zero_point: 1.0,
+            scale: 0.5,
+            limit_min: 0.0,
+            limit_max: 100.0,
+        },
+        ..LayerQuantization::default()
+    };
+    let codes: Vec<u8> = (1..25).collect();
+    let values: Vec<u8> = codes
+        .iter()
+        .flat_map(|code| (f32::from(code - 1) * 0.5).to_le_bytes())
+        .collect();
+    let orders = [
+        (Order::Nv12, Order::Yyuv),
+        (Order::Nv21, Order::Yyvu),
+        (Order::I420, Order::Yyyyuv),
+        // The chip's server has the planes set in rows.
+        (Order::Nv12, Order::Nv12),
+        (Order::I420, Order::I420),
+        (Order::Yyuv, Order::Yyuv),
+    ];
+    for (order, device) in orders {
+        let moved = |data_type, to_type, from: &[u8]| {
+            let user = frame(data_type, order, (2, 4, 3));
+            let device = frame(to_type, device, (2, 4, 3));
+            let transform = Transform::to_device(user, device, false, &by).unwrap();
+            let mut to = vec![0xee; transform.to_bytes()];
+            transform.apply(from, &mut to).unwrap();
+            to
+        };
+        let whole = moved(DataType::Uint8, DataType::Uint8, &codes);
+        let found = moved(DataType::Float32, DataType::Uint8, &values);
+        assert_eq!(found, whole, "{order} to {device}");
+        let wide = moved(DataType::Uint8, DataType::Uint16, &codes);
+        let wide: Vec<u8> = wide.chunks(2).map(|code| code[0]).collect();
+        assert_eq!(wide, whole, "{order} to {device}");
+    }
+}
+
+#[test]
+fn planes_as_they_are_need_the_size_of_the_other_side() {
+    let by = LayerQuantization::default();
+    let user = frame(DataType::Uint8, Order::Yyuv, (2, 4, 3));
+    let wide = frame(DataType::Uint8, Order::Yyuv, (2, 6, 3));
+    assert!(
+        Transform::to_device(user, user, false, &by)
+            .unwrap()
+            .is_same()
+    );
+    let no_way = |found| matches!(found, Err(TransformError::NoWay { .. }));
+    assert!(no_way(Transform::to_device(user, wide, false, &by)));
+    assert!(no_way(Transform::from_device(user, user, false, &by)));
+}
+
+#[test]
 fn equal_frames_need_no_move() {
     let by = LayerQuantization::default();
     let same = frame(DataType::Uint8, Order::Nhwc, (4, 8, 3));

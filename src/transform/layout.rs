@@ -65,6 +65,11 @@ impl Layout {
         }
     }
 
+    /// One row of so many elements.
+    pub(super) fn row(elements: usize) -> Self {
+        Self::interleaved(elements, 1)
+    }
+
     /// Lines of one feature each.
     fn lines(row: usize, feature: usize) -> Self {
         Self {

@@ -2,6 +2,7 @@
 //!
 //! Source: vendor hailort v5.2.0, `libhailort/src/transform/transform.cpp` (NV12 and I420 of inputs).
 
+use super::convert::{Convert, Features};
 use super::layout::Extent;
 
 /// Rows of chroma that follow two rows of luma.
@@ -13,17 +14,24 @@ pub(super) enum Chroma {
     Apart,
 }
 
-/// Moves an image of elements of `element` bytes. Its shape is that of such images: half the height of the luma, and 3
+/// Moves an image, converting its elements. Its shape is that of such images: half the height of the luma, and 3
 /// features; `device_width` is the padded width in elements, which is even if `extent.width` is.
-pub(super) fn frame(
-    (chroma, element): (Chroma, usize),
+pub(super) fn frame<C: Convert>(
+    convert: &C,
+    chroma: Chroma,
     from: &[u8],
     to: &mut [u8],
     extent: Extent,
     device_width: usize,
 ) {
-    let row = extent.width * element;
-    let device_row = device_width * element;
+    let row = extent.width * C::FROM;
+    let device_row = device_width * C::TO;
+    // What is not padding, of a row of so many bytes of the user's.
+    let fill = |to: &mut [u8], from: &[u8]| {
+        let (now, rest) = to.split_at_mut(from.len() / C::FROM * C::TO);
+        convert.run(from, now, Features::One(0));
+        rest.fill(0);
+    };
     let (luma, colour) = from.split_at(2 * extent.height * row);
     let (first, second) = colour.split_at(colour.len() / 2);
     for pair in 0..extent.height {
@@ -42,11 +50,4 @@ pub(super) fn frame(
         }
     }
     to[extent.height * 3 * device_row..].fill(0);
-}
-
-/// Copies a row and makes the rest 0.
-fn fill(to: &mut [u8], from: &[u8]) {
-    let (now, rest) = to.split_at_mut(from.len());
-    now.copy_from_slice(from);
-    rest.fill(0);
 }
