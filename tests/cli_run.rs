@@ -132,6 +132,68 @@ fn frames_of_raw_files_arrays_and_images_are_the_same_to_the_chip() {
     }
 }
 
+/// Frames of rows of pixels as a plane for each feature.
+fn planes(frames: &[u8]) -> Vec<u8> {
+    let turned = |frame: &[u8]| -> Vec<u8> {
+        let feature = |at: usize| frame.iter().skip(at).step_by(3).copied();
+        (0..3).flat_map(feature).collect()
+    };
+    frames.chunks(IN).flat_map(turned).collect()
+}
+
+#[test]
+fn frames_of_other_types_and_orders_are_the_same_to_the_chip() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name);
+    let bytes = frames(3);
+    let real = |bytes: &[u8]| -> Vec<u8> {
+        let value = |byte: &u8| (f32::from(*byte) / 256.0).to_le_bytes();
+        bytes.iter().flat_map(value).collect()
+    };
+    let rows: Vec<u8> = bytes
+        .chunks(21)
+        .flat_map(|row| [row, &[7; 3]].concat())
+        .collect();
+    fs::write(file("real.bin"), real(&bytes)).unwrap();
+    fs::write(file("rows.bin"), rows).unwrap();
+    let turned = real(&planes(&bytes));
+    let turned = array(file("turned.npy"), "<f4", "(3, 3, 5, 7)", &turned);
+    let ways: [(PathBuf, &[&str]); 3] = [
+        (file("real.bin"), &["--input-type", "f4"]),
+        (turned, &["--input-order", "nchw"]),
+        (file("rows.bin"), &["--input-order", "rgb4"]),
+    ];
+    for (number, (path, args)) in ways.iter().enumerate() {
+        let saved = file(&format!("saved{number}"));
+        let args = [&[SINGLE, "--raw-output"], *args].concat();
+        succeed(&args, &[path], &saved);
+        let found = elements(&saved.join("net_a_fc1.npy"), "|u1", "3, 10");
+        assert!(found == single(&bytes), "{args:?}");
+    }
+}
+
+#[test]
+fn outputs_are_saved_in_the_order_that_is_asked_for() {
+    const PLANES: &str = "tests/golden/hef/v3_planes_nv12.hef";
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join(name);
+    fs::write(file("raw.bin"), &frames(1)[..96]).unwrap();
+    // As other programs hold such an image: rows of luma, then of chroma.
+    let rows = array(file("rows.npy"), "|u1", "(12, 8)", &frames(1)[..96]);
+    let ways: [(&Path, &[&str], &str); 2] = [
+        (&file("raw.bin"), &[], "1, 4, 4, 8"),
+        (&rows, &["--output-order", "nchw"], "1, 8, 4, 4"),
+    ];
+    let found = ways.map(|(path, args, shape)| {
+        let saved = file(&shape.replace(", ", "x"));
+        succeed(&[&[PLANES, "--raw-output"], args].concat(), &[path], &saved);
+        elements(&saved.join("nv_conv1.npy"), "|u1", shape)
+    });
+    let [pixels, planes] = found;
+    let plane = |at: usize| pixels.iter().skip(at).step_by(8).copied();
+    assert_eq!((0..8).flat_map(plane).collect::<Vec<u8>>(), planes);
+}
+
 #[test]
 fn outputs_are_saved_as_the_values_they_stand_for() {
     let dir = tempfile::tempdir().unwrap();

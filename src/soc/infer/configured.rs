@@ -23,7 +23,8 @@ use crate::spec::rpc::types::{
 };
 use crate::spec::rpc::value::{format_type, latency, memory, power_mode, unset};
 use crate::spec::rpc::{
-    BUFFER_TIMEOUT, Dialect, LONG_REQUEST_TIMEOUT, Method, REQUEST_TIMEOUT, Status,
+    BUFFER_TIMEOUT, Dialect, Framing, HEADER, LONG_REQUEST_TIMEOUT, MESSAGE, Method,
+    REQUEST_TIMEOUT, Status,
 };
 
 /// A configured model. `Send` and `Sync`; runs may be submitted from any thread. Dropping it leaves it on the chip
@@ -131,6 +132,16 @@ impl Configured {
     #[must_use]
     pub fn queue_depth(&self) -> usize {
         self.queue_depth
+    }
+
+    /// Bytes that the protocol adds to the streams of each run: to the chip, and from it.
+    #[must_use]
+    pub fn message_bytes(&self) -> (usize, usize) {
+        match self.vdevice.connection().dialect().framing() {
+            Framing::Whole => (MESSAGE, MESSAGE),
+            // The answer to a run has no body.
+            Framing::HeaderThenBody => (HEADER + self.run.len(), HEADER),
+        }
     }
 
     /// The virtual device it is on.

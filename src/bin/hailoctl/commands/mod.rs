@@ -4,6 +4,7 @@ mod bind;
 mod booted;
 mod completions;
 mod doctor;
+mod expected;
 mod fw_info;
 mod fw_load;
 mod hef;

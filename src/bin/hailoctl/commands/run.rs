@@ -2,32 +2,31 @@
 
 mod input;
 mod latencies;
+mod measure;
 mod npy;
 mod outcome;
+mod progress;
 mod runner;
 mod save;
 mod tensor;
 
 use std::convert::Infallible;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use hailo_vfio::hef::{Direction, Hef, HefError, VirtualStream};
-use hailo_vfio::soc::Soc;
-use hailo_vfio::soc::infer::{ConfigureOptions, Configured, Model, VdeviceOptions};
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike;
 
 use self::input::{Inputs, Source};
-use self::outcome::Outcome;
-use self::runner::{Goal, Runner};
+use self::measure::Setting;
+use self::runner::Goal;
 use self::save::Saver;
+use self::tensor::{Elements, Layout};
 use super::booted::{self, FirmwareArg};
+use super::expected::Expected;
 use super::hef;
 use crate::args::Global;
 use crate::exit::{Exit, Failure, Result};
-use crate::open::{self, Opened};
+use crate::open;
 use crate::output::Output;
 
 /// What is run where neither frames nor seconds are given.
@@ -39,13 +38,15 @@ const USUAL: Duration = Duration::from_secs(3);
 /// are in flight as the chip takes.
 ///
 /// A file for an input is an array of NumPy (*.npy: u1, u2 or f4 in C order; HxWxF, or NxHxWxF for N frames), an image
-/// (*.png: grey or RGB of 8 bits, of the size of the input), or else raw: frames one after the other, in the type of the
-/// input. Floating-point numbers are quantized as the network says.
+/// (*.png: grey or RGB of 8 bits, of the size of the input), or else raw: frames one after the other, in the type and
+/// order of the input unless --input-type and --input-order say more. Floating-point numbers are quantized as the
+/// network says.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   hailoctl run yolo.hef --frames 1000
   hailoctl run yolo.hef --input cat.png --input dog.png --output found
+  hailoctl run resnet.hef --input torch.npy --input-order nchw --output found
   hailoctl run yolo.hef resnet.hef --seconds 10
   hailoctl run yolo.hef --seconds 10 --poll --firmware firmware/5.2.0
   hailoctl -d sim:default,loaded=5.2.0 run yolo.hef --json | jq .fps")]
@@ -59,6 +60,14 @@ pub(crate) struct Args {
     #[arg(short, long = "input", value_name = "[STREAM=]FILE", value_parser = |text: &str| Ok::<_, Infallible>(Source::from(text)))]
     inputs: Vec<Source>,
 
+    /// Type of the elements in raw files; without it that of the input
+    #[arg(long, value_name = "TYPE", requires = "inputs")]
+    input_type: Option<Elements>,
+
+    /// Order of the elements in raw files and arrays; without it that of the input, for tensors nhwc
+    #[arg(long, value_name = "ORDER", requires = "inputs")]
+    input_order: Option<Layout>,
+
     /// Save each output in this folder, as STREAM.npy with all frames: dequantized, of type f4
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
@@ -66,6 +75,10 @@ pub(crate) struct Args {
     /// Save the numbers as the chip gives them, of type u1 or u2
     #[arg(long, requires = "output")]
     raw_output: bool,
+
+    /// Save outputs in this order; without it that of the output, for tensors nhwc
+    #[arg(long, value_name = "ORDER", requires = "output")]
+    output_order: Option<Layout>,
 
     /// Run so many frames
     #[arg(long, value_name = "N", conflicts_with = "seconds")]
@@ -119,7 +132,15 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
     let (networks, goal) = prepare(args, &hefs)?;
     let opened = open::open(global, output)?;
     let soc = booted::soc(set, global, &opened, output)?;
-    let result = measure(args, networks, goal, &soc, &opened, output);
+    let expected = Expected::of(&open::target(global)?, &opened.device, global)?;
+    let setting = Setting {
+        args,
+        goal,
+        expected,
+        progress: output.shows_progress() && global.verbose == 0,
+        opened: &opened,
+    };
+    let result = setting.measure(networks, &soc, output);
     opened.tell_stats(global, output)?;
     result
 }
@@ -132,7 +153,11 @@ fn prepare<'a>(args: &Args, hefs: &'a [Hef]) -> Result<(Vec<Network<'a>>, Goal)>
         };
         args.files.iter().zip(hefs).map(of).collect()
     };
-    let inputs = input::read(&args.inputs, &streams(Direction::HostToDevice)?)?;
+    let form = input::Form {
+        elements: args.input_type,
+        layout: args.input_order,
+    };
+    let inputs = input::read(&args.inputs, form, &streams(Direction::HostToDevice)?)?;
     let given = inputs.iter().flatten().map(|inputs| inputs.count).max();
     let goal = match (args.frames, args.seconds, given) {
         (Some(frames), ..) => Goal::Frames(frames),
@@ -141,8 +166,12 @@ fn prepare<'a>(args: &Args, hefs: &'a [Hef]) -> Result<(Vec<Network<'a>>, Goal)>
         (None, None, None) if args.output.is_some() => Goal::Frames(1),
         (None, None, None) => Goal::Time(USUAL),
     };
+    let form = save::Form {
+        raw: args.raw_output,
+        layout: args.output_order,
+    };
     let savers = match &args.output {
-        Some(dir) => save::create(dir, args.raw_output, &streams(Direction::DeviceToHost)?)?,
+        Some(dir) => save::create(dir, form, &streams(Direction::DeviceToHost)?)?,
         None => Vec::new(),
     };
     let savers = savers
@@ -169,78 +198,4 @@ fn streams<'a>(
         .virtual_streams_of(direction)
         .filter(selected)
         .collect())
-}
-
-fn measure(
-    args: &Args,
-    networks: Vec<Network<'_>>,
-    goal: Goal,
-    soc: &Soc,
-    opened: &Opened,
-    output: &mut Output,
-) -> Result<Exit> {
-    let device = opened.device.name();
-    let vdevice = soc.vdevice(&VdeviceOptions::default())?;
-    vdevice.connection().set_polling(args.poll);
-    let mut options = ConfigureOptions::default();
-    options.batch = args.batch;
-    let load = |network: &Network<'_>| -> Result<(Model, Configured)> {
-        let model = vdevice.load(network.hef, &args.network)?;
-        let configured = model.configure(&options)?;
-        Ok((model, configured))
-    };
-    let loaded: Vec<_> = networks.iter().map(load).collect::<Result<_>>()?;
-    let mut runners = Vec::with_capacity(loaded.len());
-    for (network, (_, configured)) in networks.into_iter().zip(&loaded) {
-        let Network { inputs, saver, .. } = network;
-        let most = configured.queue_depth();
-        let in_flight = args.in_flight.unwrap_or(most).clamp(1, most);
-        runners.push(Runner::new(configured, in_flight, device, inputs, saver)?);
-    }
-    let before = processor_time();
-    let (stop, cancel) = (AtomicBool::new(false), &opened.cancel);
-    let done: Vec<Result<()>> = std::thread::scope(|scope| {
-        let stop = &stop;
-        let threads: Vec<_> = runners
-            .iter_mut()
-            .map(|runner| scope.spawn(move || runner.drive(goal, cancel, stop)))
-            .collect();
-        let ends = threads.into_iter().map(|thread| thread.join());
-        ends.map(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
-    done.into_iter().collect::<Result<()>>()?;
-    let cpu = processor_time().saturating_sub(before);
-    let interrupted = opened.cancel.is_cancelled();
-    let frames: usize = runners.iter().map(|runner| runner.latencies.count()).sum();
-    if frames > 0 {
-        let each = cpu.div_f64(outcome::to_f64(frames));
-        let mut outcomes = Vec::with_capacity(runners.len());
-        for (runner, (model, configured)) in runners.iter_mut().zip(&loaded) {
-            // What was interrupted is not whole.
-            let saver = runner.saver().filter(|_| !interrupted);
-            let saved = saver.map(Saver::finish).transpose()?.unwrap_or_default();
-            outcomes.push(Outcome::new(model.group(), configured, runner, each, saved));
-        }
-        outcome::tell(device, &outcomes, output)?;
-    }
-    drop(runners);
-    for (model, configured) in loaded {
-        configured.close()?;
-        model.close()?;
-    }
-    vdevice.close()?;
-    Ok(if interrupted {
-        Exit::Interrupted
-    } else {
-        Exit::Done
-    })
-}
-
-/// Processor time of this process, the software chip's in it included.
-fn processor_time() -> Duration {
-    let used = getrusage(UsageWho::RUSAGE_SELF);
-    let micros = used
-        .map(|usage| usage.user_time().num_microseconds() + usage.system_time().num_microseconds());
-    Duration::from_micros(micros.ok().and_then(|us| us.try_into().ok()).unwrap_or(0))
 }

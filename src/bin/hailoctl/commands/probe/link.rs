@@ -6,10 +6,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use hailo_vfio::device::probe::{LinkOptions, LinkPoint, LinkProbe, RoundTrip, Way};
-use hailo_vfio::device::{Device, Target};
-use hailo_vfio::pci::link::{Lanes, Rate, Throughput};
-use hailo_vfio::pci::platform::Platform;
-use hailo_vfio::pci::topology;
 use hailo_vfio::{Error, ErrorKind};
 use serde::Serialize;
 
@@ -17,6 +13,7 @@ use super::Common;
 use super::figures::Figures;
 use super::svg;
 use crate::args::Global;
+use crate::commands::expected::Expected;
 use crate::exit::{Exit, Result};
 use crate::firmware;
 use crate::open;
@@ -69,17 +66,6 @@ pub(super) struct Args {
     common: Common,
 }
 
-/// The link, and what links of its kind carry.
-#[derive(Clone, Debug, Serialize)]
-struct Expected {
-    /// The narrowest link on the way.
-    lanes: Lanes,
-    /// The functions at its ends, where they are known.
-    between: Option<[String; 2]>,
-    #[serde(flatten)]
-    throughput: Throughput,
-}
-
 /// One direction's result.
 #[derive(Debug, Serialize)]
 struct Verdict {
@@ -127,7 +113,7 @@ pub(super) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
         output,
         |opened, output| {
             options.cancel = opened.cancel.clone();
-            let expected = expected(&target, &opened.device, global)?;
+            let expected = Expected::of(&target, &opened.device, global)?;
             let shows = output.shows_progress();
             let mut heard = Ok(());
             let probe = opened
@@ -160,50 +146,6 @@ pub(super) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
         },
         present,
     )
-}
-
-impl Expected {
-    fn rate(&self, way: Way) -> Rate {
-        match way {
-            Way::ToDevice => self.throughput.to_device,
-            Way::FromDevice => self.throughput.from_device,
-        }
-    }
-}
-
-/// What to expect: of the narrowest link of the way where the machine shows it, else of the device's own.
-fn expected(target: &Target, device: &Device, global: &Global) -> Result<Expected> {
-    let link = device.link();
-    let root = global.root()?;
-    let mut narrowest = None;
-    let mut pi5 = false;
-    if let Target::Pci(address) = target {
-        let hops = topology::path_to(&root, *address);
-        narrowest = topology::narrowest(&hops).map(|(index, lanes)| {
-            let name = |index: Option<usize>| {
-                let hop = index.and_then(|index| hops.get(index));
-                hop.map_or_else(|| "host".to_owned(), |hop| hop.address.to_string())
-            };
-            (lanes, [name(index.checked_sub(1)), name(Some(index))])
-        });
-        pi5 = Platform::read(&root).pi5;
-    }
-    let speed = match link.speed {
-        1 => 2.5,
-        2 => 5.0,
-        3 => 8.0,
-        _ => 16.0,
-    };
-    let width = u8::try_from(link.width).unwrap_or(1).max(1);
-    let (lanes, between) = match narrowest {
-        Some((lanes, ends)) => (lanes, Some(ends)),
-        None => (Lanes::new(speed, width), None),
-    };
-    Ok(Expected {
-        lanes,
-        between,
-        throughput: lanes.throughput(Some(link.max_payload), pi5),
-    })
 }
 
 fn verdict(probe: &LinkProbe, way: Way, expected: &Expected) -> Option<Verdict> {

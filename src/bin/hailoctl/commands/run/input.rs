@@ -5,13 +5,15 @@ use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use hailo_vfio::hef::{DataType, VirtualStream};
+use hailo_vfio::hef::{DataType, Order, VirtualStream};
 use hailo_vfio::soc::infer::Frame;
 use hailo_vfio::{Error, ErrorKind};
 use png::{BitDepth, Transformations};
 
 use super::npy::{self, shown};
-use super::tensor::{Converter, data_type, misfit, sides, to_usize, unusable};
+use super::tensor::{
+    Converter, Elements, Layout, data_type, interleaved, misfit, order, sides, to_usize, unusable,
+};
 use crate::exit::{Failure, Result};
 
 /// A file and the stream it is for, as it was asked for.
@@ -34,6 +36,15 @@ impl From<&str> for Source {
             },
         }
     }
+}
+
+/// What files hold where they don't say it themselves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    /// Of raw files.
+    pub(super) elements: Option<Elements>,
+    /// Of raw files and arrays.
+    pub(super) layout: Option<Layout>,
 }
 
 /// The frames of each input of a network.
@@ -59,6 +70,7 @@ impl Frames {
 /// Reads the files for networks with these inputs; `None` for a network without files.
 pub(super) fn read(
     sources: &[Source],
+    form: Form,
     networks: &[Vec<&VirtualStream>],
 ) -> Result<Vec<Option<Inputs>>> {
     let all: Vec<&VirtualStream> = networks.iter().flatten().copied().collect();
@@ -69,7 +81,7 @@ pub(super) fn read(
     let mut files = files.into_iter();
     networks
         .iter()
-        .map(|streams| Inputs::new(streams, files.by_ref().take(streams.len()).collect()))
+        .map(|streams| Inputs::new(streams, form, files.by_ref().take(streams.len()).collect()))
         .collect()
 }
 
@@ -95,7 +107,7 @@ fn place(source: &Source, streams: &[&VirtualStream]) -> Result<usize> {
 }
 
 impl Inputs {
-    fn new(streams: &[&VirtualStream], files: Vec<Vec<&Path>>) -> Result<Option<Self>> {
+    fn new(streams: &[&VirtualStream], form: Form, files: Vec<Vec<&Path>>) -> Result<Option<Self>> {
         if files.iter().all(Vec::is_empty) {
             return Ok(None);
         }
@@ -111,7 +123,7 @@ impl Inputs {
                 frame_bytes: to_usize(stream.frame_bytes),
             };
             for path in files {
-                append(path, stream, &mut frames.bytes)?;
+                append(path, stream, form, &mut frames.bytes)?;
             }
             read.push(frames);
         }
@@ -141,19 +153,23 @@ impl Inputs {
 }
 
 /// Appends the frames of a file.
-fn append(path: &Path, stream: &VirtualStream, to: &mut Vec<u8>) -> Result<()> {
+fn append(path: &Path, stream: &VirtualStream, form: Form, to: &mut Vec<u8>) -> Result<()> {
     let kind = path.extension().and_then(OsStr::to_str);
     let is = |name: &str| kind.is_some_and(|kind| kind.eq_ignore_ascii_case(name));
+    let mut order = order(stream, form.layout);
     let (found, bytes) = if is("npy") {
-        array(path, stream)?
+        array(path, stream, order)?
     } else if is("png") {
+        order = stream.order;
         (DataType::Uint8, image(path, stream)?)
     } else {
         let bytes = fs::read(path).map_err(|error| unreadable(path, error))?;
-        (data_type(stream), bytes)
+        let elements = form.elements.map(DataType::from);
+        (elements.unwrap_or_else(|| data_type(stream)), bytes)
     };
     let unfit = |cause| unusable(path, stream, cause);
-    let mut converter = Converter::new(stream, found).map_err(|error| unfit(error.to_string()))?;
+    let converter = Converter::new(stream, found, order);
+    let mut converter = converter.map_err(|error| unfit(error.to_string()))?;
     let frame = converter.other_bytes();
     if bytes.is_empty() || !bytes.len().is_multiple_of(frame) {
         let expected = format!("{frame} bytes a frame, or a multiple");
@@ -171,13 +187,16 @@ fn unreadable(path: &Path, error: std::io::Error) -> Failure {
     Error::new(ErrorKind::Io, "", action).because(error).into()
 }
 
-fn array(path: &Path, stream: &VirtualStream) -> Result<(DataType, Vec<u8>)> {
+fn array(path: &Path, stream: &VirtualStream, order: Order) -> Result<(DataType, Vec<u8>)> {
     let mut bytes = fs::read(path).map_err(|error| unreadable(path, error))?;
     let array = npy::read(&bytes).map_err(|error| unusable(path, stream, error.to_string()))?;
-    let sides = sides(stream);
+    let sides = sides(stream, order);
     let shape = stream.shape;
     let full = [shape.height, shape.width, shape.features].map(|side| to_usize(side.into()));
-    let whole = |found: &[usize]| found == sides || found == full && !stream.is_nms();
+    let flat = [sides.iter().product::<usize>()];
+    let whole = |found: &[usize]| {
+        found == sides || found == flat || found == full && interleaved(order) && !stream.is_nms()
+    };
     let many = array
         .shape
         .split_first()
@@ -204,7 +223,10 @@ fn image(path: &Path, stream: &VirtualStream) -> Result<Vec<u8>> {
     let features = samples - usize::from(alpha);
     let kind = |features: usize| if features == 1 { "grey" } else { "RGB" };
     let (shape, wanted) = (stream.shape, to_usize(stream.shape.features.into()));
-    if ![1, 3].contains(&wanted) || sides(stream).len() == 1 {
+    if ![1, 3].contains(&wanted)
+        || !interleaved(stream.order)
+        || sides(stream, stream.order).len() == 1
+    {
         let expected = "no image: 1 or 3 features make one".to_owned();
         let found = format!("{} {}", stream.order, stream.shape);
         return Err(misfit(path, stream, "an image", expected, found));

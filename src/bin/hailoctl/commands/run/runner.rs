@@ -1,7 +1,8 @@
 //! Keeps the chip busy with the frames of one network.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use hailo_vfio::Error;
@@ -43,6 +44,8 @@ pub(super) struct Runner<'a> {
     submitted: u64,
     pub(super) in_flight: usize,
     pub(super) latencies: Latencies,
+    /// Frames that are through, for whoever looks on.
+    done: Arc<AtomicU64>,
     /// From the first frame to the last.
     pub(super) took: Duration,
 }
@@ -74,6 +77,7 @@ impl<'a> Runner<'a> {
             submitted: 0,
             in_flight,
             latencies: Latencies::default(),
+            done: Arc::default(),
             took: Duration::ZERO,
         })
     }
@@ -106,6 +110,11 @@ impl<'a> Runner<'a> {
         done
     }
 
+    /// Counts the frames that are through, while they run.
+    pub(super) fn done(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.done)
+    }
+
     /// The outputs, so far without names.
     pub(super) fn saver(&mut self) -> Option<Saver> {
         self.saver.take()
@@ -134,6 +143,7 @@ impl<'a> Runner<'a> {
                 .wait(&Deadline::after(PATIENCE))
                 .map_err(|e| self.failed(e))?;
             self.latencies.add(began.elapsed());
+            self.done.fetch_add(1, Ordering::Relaxed);
             if let Some(saver) = &mut self.saver {
                 saver.add(&frame)?;
             }

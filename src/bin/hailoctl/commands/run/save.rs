@@ -10,7 +10,7 @@ use hailo_vfio::soc::infer::Frame;
 use hailo_vfio::{Error, ErrorKind};
 
 use super::npy;
-use super::tensor::{Converter, data_type, sides, unusable};
+use super::tensor::{Converter, Layout, data_type, order, sides, unusable};
 use crate::exit::{Failure, Result};
 
 /// The files of a network's outputs, under other names until they are whole; dropping it removes those.
@@ -52,10 +52,19 @@ fn failed(path: &Path, error: io::Error) -> Failure {
     error.with_hint(hint).into()
 }
 
-/// Makes the files in `dir` for networks with these outputs; `raw` keeps the numbers as the chip has them.
+/// How outputs are saved.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    /// With the numbers as the chip has them.
+    pub(super) raw: bool,
+    /// In this order.
+    pub(super) layout: Option<Layout>,
+}
+
+/// Makes the files in `dir` for networks with these outputs.
 pub(super) fn create(
     dir: &Path,
-    raw: bool,
+    form: Form,
     networks: &[Vec<&VirtualStream>],
 ) -> Result<Vec<Saver>> {
     fs::create_dir_all(dir).map_err(|error| failed(dir, error))?;
@@ -65,7 +74,7 @@ pub(super) fn create(
         if path.exists() || !taken.insert(path.clone()) {
             return Err(failed(&path, io::ErrorKind::AlreadyExists.into()));
         }
-        Target::new(path, raw, stream)
+        Target::new(path, form, stream)
     };
     let mut saver = |streams: &Vec<&VirtualStream>| {
         let files: Result<_> = streams.iter().map(|stream| target(stream)).collect();
@@ -88,15 +97,16 @@ fn file_name(stream: &str) -> String {
 }
 
 impl Target {
-    fn new(path: PathBuf, raw: bool, stream: &VirtualStream) -> Result<Self> {
+    fn new(path: PathBuf, form: Form, stream: &VirtualStream) -> Result<Self> {
         let own = data_type(stream);
         // Lists of boxes are no numbers.
-        let saved = if raw || stream.is_nms() {
+        let saved = if form.raw || stream.is_nms() {
             own
         } else {
             DataType::Float32
         };
-        let converter = Converter::new(stream, saved);
+        let order = order(stream, form.layout);
+        let converter = Converter::new(stream, saved, order);
         let converter = converter.map_err(|error| unusable(&path, stream, error.to_string()))?;
         let mut part = path.clone().into_os_string();
         part.push(".part");
@@ -107,7 +117,7 @@ impl Target {
             part,
             file: BufWriter::new(file),
             data_type: saved,
-            sides: sides(stream),
+            sides: sides(stream, order),
             converter,
             whole: false,
         };

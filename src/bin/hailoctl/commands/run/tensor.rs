@@ -7,6 +7,54 @@ use hailo_vfio::transform::{Frame, Transform, TransformError};
 
 use crate::exit::{Exit, Failure, Report};
 
+/// Type of the elements in files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Elements {
+    /// Whole numbers of 8 bits.
+    U1,
+    /// Whole numbers of 16 bits.
+    U2,
+    /// Floating-point numbers of 32 bits.
+    F4,
+}
+
+impl From<Elements> for DataType {
+    fn from(elements: Elements) -> Self {
+        match elements {
+            Elements::U1 => Self::Uint8,
+            Elements::U2 => Self::Uint16,
+            Elements::F4 => Self::Float32,
+        }
+    }
+}
+
+/// Order of the elements in files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Layout {
+    /// Rows of pixels of features.
+    Nhwc,
+    /// A plane for each feature.
+    Nchw,
+    /// Rows; in each a line for each feature.
+    Nhcw,
+    /// As nhwc, each row filled up to a multiple of 4.
+    Rgb4,
+}
+
+/// The order of a stream in files. That of a single feature, of a vector and of boxes is always their own.
+pub(super) fn order(stream: &VirtualStream, asked: Option<Layout>) -> Order {
+    match (stream.order, asked) {
+        (own @ (Order::Nhw | Order::Nc), _) => own,
+        (own, None) => own,
+        (own, _) if stream.is_nms() => own,
+        (own, Some(Layout::Nhwc)) if interleaved(own) => own,
+        (_, Some(Layout::Nhwc)) => Order::Nhwc,
+        (_, Some(Layout::Nchw)) => Order::Nchw,
+        (_, Some(Layout::Nhcw)) => Order::Nhcw,
+        (_, Some(Layout::Rgb4)) => Order::Rgb4,
+    }
+}
+
 /// Type of the elements; lists of boxes with fields of many types are bytes.
 pub(super) fn data_type(stream: &VirtualStream) -> DataType {
     match stream.order {
@@ -15,21 +63,26 @@ pub(super) fn data_type(stream: &VirtualStream) -> DataType {
     }
 }
 
-/// Elements along each side of a frame; one side for what is no tensor.
-pub(super) fn sides(stream: &VirtualStream) -> Vec<usize> {
+/// Elements along each side of a frame in this order; one side for what is no tensor.
+pub(super) fn sides(stream: &VirtualStream, order: Order) -> Vec<usize> {
     let shape = stream.shape;
     let [height, width, features] =
         [shape.height, shape.width, shape.features].map(|side| to_usize(side.into()));
-    match stream.order {
+    match order {
         Order::Nc if height == 1 && width == 1 => vec![features],
         Order::Nhw if features == 1 => vec![height, width],
+        Order::Nchw => vec![features, height, width],
+        Order::Nhcw => vec![height, features, width],
+        Order::Rgb4 => vec![height, (width * features).next_multiple_of(4)],
+        // Rows of luma, and half as many of chroma.
+        Order::Nv12 | Order::Nv21 | Order::I420 => vec![height * features, width],
         order if interleaved(order) => vec![height, width, features],
         _ => vec![to_usize(stream.frame_bytes) / to_usize(data_type(stream).bytes().into())],
     }
 }
 
 /// Whether the features of an element of the image are neighbours, in rows without padding.
-fn interleaved(order: Order) -> bool {
+pub(super) fn interleaved(order: Order) -> bool {
     matches!(
         order,
         Order::Nhwc
@@ -49,7 +102,7 @@ pub(super) fn to_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// Between frames of one stream in another type and in its own. The order stays: the chip's server sees to that.
+/// Between frames of one stream in another type or order and in its own.
 #[derive(Debug)]
 pub(super) struct Converter {
     transform: Option<Transform>,
@@ -64,11 +117,15 @@ pub(super) struct Converter {
 }
 
 impl Converter {
-    /// The way between `other` and the type of `stream`.
-    pub(super) fn new(stream: &VirtualStream, other: DataType) -> Result<Self, TransformError> {
+    /// The way between frames of `other` elements in `order`, and the stream's own.
+    pub(super) fn new(
+        stream: &VirtualStream,
+        other: DataType,
+        order: Order,
+    ) -> Result<Self, TransformError> {
         let own = data_type(stream);
         let output = stream.direction == Direction::DeviceToHost;
-        let transform = if own == other {
+        let transform = if (own, stream.order) == (other, order) {
             None
         } else {
             let frame = |data_type, order| Frame {
@@ -76,12 +133,12 @@ impl Converter {
                 order,
                 shape: stream.shape,
             };
-            let order = if interleaved(stream.order) {
+            let device_order = if interleaved(stream.order) {
                 Order::Nhwc
             } else {
                 stream.order
             };
-            let (user, device) = (frame(other, stream.order), frame(own, order));
+            let (user, device) = (frame(other, order), frame(own, device_order));
             Some(if output {
                 Transform::from_device(device, user, false, &stream.by_feature)?
             } else {
@@ -101,7 +158,7 @@ impl Converter {
         })
     }
 
-    /// Bytes of a frame in the other type.
+    /// Bytes of a frame in the other type and order.
     pub(super) fn other_bytes(&self) -> usize {
         match &self.transform {
             None => self.native,

@@ -1,0 +1,132 @@
+//! A bar for each network, on a terminal, while its frames run.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::runner::Goal;
+
+/// How often there is something new to see.
+pub(super) const PACE: Duration = Duration::from_millis(100);
+/// The time over which a speed is told.
+const WINDOW: Duration = Duration::from_secs(1);
+
+/// How many a second, lately.
+#[derive(Debug)]
+pub(super) struct Meter {
+    since: Instant,
+    then: u64,
+    rate: Option<f64>,
+}
+
+impl Meter {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            then: 0,
+            rate: None,
+        }
+    }
+
+    /// The speed, as of `count` things done at `now`.
+    pub(super) fn rate(&mut self, count: u64, now: Instant) -> f64 {
+        let passed = now.saturating_duration_since(self.since);
+        let lately = rate(count.saturating_sub(self.then), passed);
+        if passed >= WINDOW {
+            (self.since, self.then, self.rate) = (now, count, Some(lately));
+        }
+        self.rate.unwrap_or(lately)
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a speed is shown with a few digits"
+)]
+fn rate(count: u64, time: Duration) -> f64 {
+    count as f64 / time.as_secs_f64().max(1e-6)
+}
+
+/// The bars.
+#[derive(Debug)]
+pub(super) struct Bars {
+    bars: Vec<(ProgressBar, Arc<AtomicU64>, Meter)>,
+    goal: Goal,
+    began: Instant,
+}
+
+impl Bars {
+    /// For networks of these names, whose frames are counted there. Nothing is drawn before the first [`Self::draw`].
+    pub(super) fn new(networks: Vec<(&str, Arc<AtomicU64>)>, goal: Goal) -> Self {
+        let target = ProgressDrawTarget::stderr_with_hz(10);
+        let (multi, began) = (MultiProgress::with_draw_target(target), Instant::now());
+        let width = networks.iter().map(|(name, _)| name.chars().count()).max();
+        let width = width.unwrap_or(0).min(24);
+        let style = ProgressStyle::with_template("{prefix} [{bar:20}] {wide_msg}");
+        let style = style.expect("the template is ours").progress_chars("=> ");
+        let len = match goal {
+            Goal::Frames(frames) => frames,
+            Goal::Time(time) => u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+        };
+        let bar = |(name, done): (&str, _)| {
+            let bar = multi.add(ProgressBar::new(len)).with_style(style.clone());
+            let name: String = name.chars().take(width).collect();
+            bar.set_prefix(format!("{name:width$}"));
+            (bar, done, Meter::new(began))
+        };
+        Self {
+            bars: networks.into_iter().map(bar).collect(),
+            goal,
+            began,
+        }
+    }
+
+    /// Shows how far it is.
+    pub(super) fn draw(&mut self) {
+        let now = Instant::now();
+        let passed = now.saturating_duration_since(self.began);
+        for (bar, done, meter) in &mut self.bars {
+            let done = done.load(Ordering::Relaxed);
+            let fps = meter.rate(done, now);
+            let seconds = passed.as_secs_f64();
+            let (at, frames, time) = match self.goal {
+                Goal::Frames(of) => (done, format!("{done} of {of}"), format!("{seconds:.1} s")),
+                Goal::Time(of) => (
+                    u64::try_from(passed.as_millis()).unwrap_or(u64::MAX),
+                    done.to_string(),
+                    format!("{seconds:.1} of {} s", of.as_secs_f64()),
+                ),
+            };
+            bar.set_message(format!("{frames} frames, {fps:.1} a second, {time}"));
+            bar.set_position(at.min(bar.length().unwrap_or(at)));
+        }
+    }
+
+    /// Takes the bars away.
+    pub(super) fn clear(self) {
+        for (bar, ..) in self.bars {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_speed_is_that_of_the_last_second() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut meter = Meter::new(start);
+        let close = |found: f64, wanted: f64| assert!((found - wanted).abs() < 0.5, "{found}");
+        close(meter.rate(50, at(500)), 100.0);
+        close(meter.rate(100, at(1000)), 100.0);
+        // It stays until there is a second of another one.
+        close(meter.rate(300, at(1500)), 100.0);
+        close(meter.rate(600, at(2000)), 500.0);
+        close(meter.rate(600, at(3000)), 0.0);
+    }
+}
