@@ -20,7 +20,7 @@ use hailo_vfio::spec::nnc::status::{Status, code};
 use hailo_vfio::spec::nnc::switch::{
     Breakpoint, ChangeHwInfer, ConfigureBreakpoint, DownloadActions, GetHwConstants, TableChannel,
 };
-use hailo_vfio::spec::nnc::{identity, log, memory, misc, power, state, stored, switch};
+use hailo_vfio::spec::nnc::{log, memory, misc, power, state, stored, switch};
 use serde_json::Value;
 
 fn golden() -> PathBuf {
