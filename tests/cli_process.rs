@@ -2,11 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{BufRead, BufReader, Read};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use nix::pty::{Winsize, openpty};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::termios::{LocalFlags, tcgetattr};
 use nix::unistd::Pid;
 
 fn hailoctl(args: &[&str]) -> Command {
@@ -184,4 +188,109 @@ fn scripts_for_shells_complete_the_commands() {
             "{shell}"
         );
     }
+}
+
+/// A terminal with `hailoctl` on it, and what it has shown so far.
+struct Terminal {
+    child: Child,
+    master: File,
+    slave: OwnedFd,
+    shown: String,
+}
+
+const TAKEN: &str = "\x1b[?1049h";
+const GIVEN_BACK: &str = "\x1b[?25h\x1b[?1049l";
+
+impl Terminal {
+    fn with(args: &[&str]) -> Self {
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let pty = openpty(Some(&size), None).unwrap();
+        let end = || Stdio::from(pty.slave.try_clone().unwrap());
+        let mut command = hailoctl(args);
+        command.env("TERM", "xterm").env_remove("NO_COLOR");
+        command.stdin(end()).stdout(end()).stderr(end());
+        Self {
+            child: command.spawn().unwrap(),
+            master: pty.master.into(),
+            slave: pty.slave,
+            shown: String::new(),
+        }
+    }
+
+    /// Reads until `wanted` is shown, or nobody shows anything any more.
+    fn await_text(&mut self, wanted: &str) {
+        let mut bytes = [0; 4096];
+        while !self.shown.contains(wanted) {
+            match self.master.read(&mut bytes) {
+                Ok(0) | Err(_) => break,
+                Ok(count) => self.shown += &String::from_utf8_lossy(&bytes[..count]),
+            }
+        }
+    }
+
+    /// The exit code and all that was shown; the keyboard has to be as it was.
+    fn end(mut self) -> (Option<i32>, String) {
+        self.await_text(GIVEN_BACK);
+        let status = self.child.wait().unwrap();
+        let flags = tcgetattr(&self.slave).unwrap().local_flags;
+        assert!(flags.contains(LocalFlags::ICANON | LocalFlags::ECHO));
+        let slave = File::from(self.slave);
+        drop(slave);
+        let mut last = Vec::new();
+        // A terminal without the other end is an error at its end.
+        if self.master.read_to_end(&mut last).is_err() {
+            self.shown += &String::from_utf8_lossy(&last);
+        }
+        (status.code(), self.shown)
+    }
+}
+
+const CHIP: &str = "sim:default,loaded=5.2.0";
+
+#[test]
+fn a_view_of_the_terminal_ends_by_a_key() {
+    let mut terminal = Terminal::with(&["-d", CHIP, "monitor"]);
+    terminal.await_text("the board has no sensor");
+    terminal.master.write_all(b"xq").unwrap();
+    let (code, shown) = terminal.end();
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(
+        shown.starts_with(TAKEN) && shown.ends_with(GIVEN_BACK),
+        "{shown:?}"
+    );
+}
+
+#[test]
+fn a_view_is_gone_before_anything_else_is_told() {
+    let mut terminal = Terminal::with(&["-d", CHIP, "monitor"]);
+    terminal.await_text("the board has no sensor");
+    terminate(&terminal.child);
+    let (code, shown) = terminal.end();
+    assert_eq!(code, Some(130), "{shown}");
+    let (view, told) = shown.split_once(GIVEN_BACK).unwrap();
+    assert!(view.contains("temperature") && !view.contains("stopping"));
+    assert!(told.contains("stopping the device first") && !told.contains("\x1b[H"));
+
+    let fault = ["-d", CHIP, "--fault", "rpc-close@24+2", "monitor"];
+    let (code, shown) = Terminal::with(&fault).end();
+    assert_eq!(code, Some(5), "{shown}");
+    let (view, told) = shown.split_once(GIVEN_BACK).unwrap();
+    assert!(view.starts_with(TAKEN));
+    assert!(told.contains("the device closed the session"));
+}
+
+#[test]
+fn a_run_that_is_watched_tells_its_result_after_the_view() {
+    let network = "tests/golden/hef/v3_single.hef";
+    let run = ["-d", CHIP, "run", network, "--seconds", "1", "--monitor"];
+    let (code, shown) = Terminal::with(&run).end();
+    assert_eq!(code, Some(0), "{shown}");
+    let (view, told) = shown.split_once(GIVEN_BACK).unwrap();
+    assert!(view.contains("FRAMES/S") && view.contains("net_a"));
+    assert!(told.contains("frames/s"), "{told}");
 }

@@ -11,6 +11,7 @@ mod logging;
 mod open;
 mod output;
 mod progress;
+mod screen;
 mod signals;
 mod stats;
 

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::args::{Color, Format};
 use crate::exit::{Failure, Result};
+use crate::screen;
 
 /// Version of every JSON object: raised when a key changes its meaning or goes; new keys don't.
 const SCHEMA: u32 = 1;
@@ -105,6 +106,16 @@ impl Output {
     /// Whether a progress bar would be seen and is no nuisance.
     pub(crate) fn shows_progress(&self) -> bool {
         !self.is_json() && io::stderr().is_terminal()
+    }
+
+    /// Whether a view of the whole terminal would be seen.
+    pub(crate) fn shows_view(&self) -> bool {
+        !self.is_json() && screen::is_possible()
+    }
+
+    /// Whether results have colour.
+    pub(crate) fn is_colored(&self) -> bool {
+        self.results.colored
     }
 
     /// Prints the one object of a command.
@@ -236,7 +247,7 @@ impl fmt::Display for Table {
 }
 
 /// Characters that are seen: colours take no room.
-fn visible(cell: &str) -> usize {
+pub(crate) fn visible(cell: &str) -> usize {
     strip_str(cell).to_string().chars().count()
 }
 

@@ -12,6 +12,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use crate::exit::{Exit, Result};
+use crate::screen;
 
 const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
@@ -45,6 +46,7 @@ impl Signals {
         let watch = move || {
             let mut stop = Some(stop);
             while let Ok(Some(_)) = self.0.read_signal() {
+                screen::give_back();
                 match stop.take() {
                     Some(stop) => {
                         stop();

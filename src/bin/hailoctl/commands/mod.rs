@@ -11,6 +11,7 @@ mod hef;
 mod identify;
 mod link;
 mod logs;
+mod meter;
 mod monitor;
 mod notifications;
 mod power_off;

@@ -47,7 +47,7 @@ Examples:
   hailoctl run yolo.hef --frames 1000
   hailoctl run yolo.hef --input cat.png --input dog.png --output found
   hailoctl run resnet.hef --input torch.npy --input-order nchw --output found
-  hailoctl run yolo.hef resnet.hef --seconds 10
+  hailoctl run yolo.hef resnet.hef --seconds 10 --monitor
   hailoctl run yolo.hef --seconds 10 --poll --firmware firmware/5.2.0
   hailoctl -d sim:default,loaded=5.2.0 run yolo.hef --json | jq .fps")]
 pub(crate) struct Args {
@@ -105,6 +105,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     in_flight: Option<usize>,
 
+    /// Watch the chip meanwhile, as `hailoctl monitor` does, and the speed of each network
+    #[arg(long)]
+    monitor: bool,
+
     /// Look at memory for completions, instead of waiting for interrupts
     #[arg(long)]
     poll: bool,
@@ -138,6 +142,7 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
         goal,
         expected,
         progress: output.shows_progress() && global.verbose == 0,
+        view: output.shows_view() && global.verbose == 0,
         opened: &opened,
     };
     let result = setting.measure(networks, &soc, output);

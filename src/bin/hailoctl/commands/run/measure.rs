@@ -1,11 +1,12 @@
 //! Brings networks to the chip, has each run in a thread of its own, and tells how it went.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use hailo_vfio::soc::Soc;
 use hailo_vfio::soc::infer::{ConfigureOptions, Configured, Model, VdeviceOptions};
+use hailo_vfio::soc::{Soc, Telemetry};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
@@ -15,6 +16,8 @@ use super::runner::{Goal, Runner};
 use super::save::Saver;
 use super::{Args, Network};
 use crate::commands::expected::Expected;
+use crate::commands::meter::Meter;
+use crate::commands::monitor::{self, Counted, End, Source, Watch};
 use crate::exit::{Exit, Result};
 use crate::open::Opened;
 use crate::output::Output;
@@ -26,6 +29,8 @@ pub(super) struct Setting<'a> {
     pub(super) expected: Expected,
     /// Whether bars are shown meanwhile.
     pub(super) progress: bool,
+    /// Whether the chip is watched in a view of the whole terminal, where it is watched.
+    pub(super) view: bool,
     pub(super) opened: &'a Opened,
 }
 
@@ -56,10 +61,18 @@ impl Setting<'_> {
             runners.push(Runner::new(configured, in_flight, device, inputs, saver)?);
         }
         let names = loaded.iter().map(|(model, _)| model.group());
-        let counted = names.zip(runners.iter().map(Runner::done)).collect();
-        let bars = self.progress.then(|| Bars::new(counted, self.goal));
+        let counted: Vec<_> = names.zip(runners.iter().map(Runner::done)).collect();
+        let telemetry = match args.monitor {
+            true => Some(watched(soc)?),
+            false => None,
+        };
+        let looking = match &telemetry {
+            Some(telemetry) => Looking::At(self.watch(telemetry, soc, &counted)),
+            None if self.progress => Looking::Bars(Bars::new(counted, self.goal)),
+            None => Looking::Away,
+        };
         let before = processor_time();
-        self.drive(&mut runners, bars)?;
+        self.drive(&mut runners, looking, output)?;
         let cpu = processor_time().saturating_sub(before);
         let interrupted = self.opened.cancel.is_cancelled();
         let frames: usize = runners.iter().map(|runner| runner.latencies.count()).sum();
@@ -77,6 +90,9 @@ impl Setting<'_> {
             outcome::tell(device, &outcomes, &self.expected, output)?;
         }
         drop(runners);
+        if let Some(telemetry) = telemetry {
+            telemetry.close()?;
+        }
         for (model, configured) in loaded {
             configured.close()?;
             model.close()?;
@@ -89,11 +105,36 @@ impl Setting<'_> {
         })
     }
 
+    fn watch<'a>(
+        &self,
+        source: &'a dyn Source,
+        soc: &Soc,
+        counted: &[(&str, Arc<AtomicU64>)],
+    ) -> Watch<'a> {
+        let network = |(name, done): &(&str, Arc<AtomicU64>)| Counted {
+            name: (*name).to_owned(),
+            done: Arc::clone(done),
+            meter: Meter::new(Instant::now()),
+        };
+        Watch {
+            source,
+            interval: BETWEEN_LOOKS,
+            title: monitor::title(self.opened, soc),
+            networks: Some(counted.iter().map(network).collect()),
+            view: self.view,
+        }
+    }
+
     /// Has all run until the goal is reached, one fails, or the user interrupts.
-    fn drive(&self, runners: &mut [Runner<'_>], mut bars: Option<Bars>) -> Result<()> {
+    fn drive(
+        &self,
+        runners: &mut [Runner<'_>],
+        looking: Looking<'_>,
+        output: &mut Output,
+    ) -> Result<()> {
         let (stop, cancel) = (AtomicBool::new(false), &self.opened.cancel);
         let waiting = thread::current();
-        let done: Vec<Result<()>> = thread::scope(|scope| {
+        thread::scope(|scope| {
             let (stop, waiting) = (&stop, &waiting);
             let threads: Vec<_> = runners
                 .iter_mut()
@@ -105,22 +146,58 @@ impl Setting<'_> {
                     })
                 })
                 .collect();
-            if let Some(bars) = &mut bars {
-                // A thread that panics does not wake us: there is no more than one look too many.
-                while !threads.iter().all(thread::ScopedJoinHandle::is_finished) {
-                    bars.draw();
-                    thread::park_timeout(PACE);
-                }
+            let ended = || threads.iter().all(thread::ScopedJoinHandle::is_finished);
+            let looked = looking.until(&ended, output);
+            match &looked {
+                Ok(End::Stopped) => {}
+                Ok(End::Left) => cancel.cancel(),
+                Err(_) => stop.store(true, Ordering::Relaxed),
             }
             let ends = threads.into_iter().map(|thread| thread.join());
-            ends.map(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-                .collect()
-        });
-        if let Some(bars) = bars {
-            bars.clear();
-        }
-        done.into_iter().collect()
+            let ends: Vec<Result<()>> = ends
+                .map(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+                .collect();
+            // A network that failed tells more than a look that failed with it.
+            ends.into_iter().collect::<Result<()>>()?;
+            looked.map(drop)
+        })
     }
+}
+
+/// From one look at the chip to the next.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+
+/// What there is to see while networks run.
+enum Looking<'a> {
+    At(Watch<'a>),
+    Bars(Bars),
+    Away,
+}
+
+impl Looking<'_> {
+    /// Shows it until `ended`.
+    fn until(self, ended: &dyn Fn() -> bool, output: &mut Output) -> Result<End> {
+        match self {
+            Self::At(watch) => return watch.run(output, ended),
+            Self::Bars(mut bars) => {
+                while !ended() {
+                    bars.draw();
+                    // A thread that panics does not wake us: there is no more than one look too many.
+                    thread::park_timeout(PACE);
+                }
+                bars.clear();
+            }
+            Self::Away => {}
+        }
+        Ok(End::Stopped)
+    }
+}
+
+/// The chip's telemetry, with what it says by itself.
+fn watched(soc: &Soc) -> Result<Telemetry> {
+    let mut telemetry = soc.telemetry()?;
+    telemetry.subscribe()?;
+    Ok(telemetry)
 }
 
 /// Processor time of this process, the software chip's in it included.

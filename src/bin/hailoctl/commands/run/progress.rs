@@ -7,48 +7,10 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::runner::Goal;
+use crate::commands::meter::Meter;
 
 /// How often there is something new to see.
 pub(super) const PACE: Duration = Duration::from_millis(100);
-/// The time over which a speed is told.
-const WINDOW: Duration = Duration::from_secs(1);
-
-/// How many a second, lately.
-#[derive(Debug)]
-pub(super) struct Meter {
-    since: Instant,
-    then: u64,
-    rate: Option<f64>,
-}
-
-impl Meter {
-    pub(super) fn new(now: Instant) -> Self {
-        Self {
-            since: now,
-            then: 0,
-            rate: None,
-        }
-    }
-
-    /// The speed, as of `count` things done at `now`.
-    pub(super) fn rate(&mut self, count: u64, now: Instant) -> f64 {
-        let passed = now.saturating_duration_since(self.since);
-        let lately = rate(count.saturating_sub(self.then), passed);
-        if passed >= WINDOW {
-            (self.since, self.then, self.rate) = (now, count, Some(lately));
-        }
-        self.rate.unwrap_or(lately)
-    }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a speed is shown with a few digits"
-)]
-fn rate(count: u64, time: Duration) -> f64 {
-    count as f64 / time.as_secs_f64().max(1e-6)
-}
-
 /// The bars.
 #[derive(Debug)]
 pub(super) struct Bars {
@@ -109,24 +71,5 @@ impl Bars {
         for (bar, ..) in self.bars {
             bar.finish_and_clear();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_speed_is_that_of_the_last_second() {
-        let start = Instant::now();
-        let at = |ms| start + Duration::from_millis(ms);
-        let mut meter = Meter::new(start);
-        let close = |found: f64, wanted: f64| assert!((found - wanted).abs() < 0.5, "{found}");
-        close(meter.rate(50, at(500)), 100.0);
-        close(meter.rate(100, at(1000)), 100.0);
-        // It stays until there is a second of another one.
-        close(meter.rate(300, at(1500)), 100.0);
-        close(meter.rate(600, at(2000)), 500.0);
-        close(meter.rate(600, at(3000)), 0.0);
     }
 }
