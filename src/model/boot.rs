@@ -11,7 +11,7 @@ use super::fault::Fault;
 use super::rom::{Diagnosis, status};
 use crate::addr::DeviceAddr;
 use crate::spec::access_bar::Doorbell10;
-use crate::spec::board::{Layout, Sku, Stage, StageTransport, TRIGGER};
+use crate::spec::board::{Layout, Mode, Sku, Stage, StageTransport, TRIGGER};
 use crate::spec::config_bar::{FIRMWARE_LOADED, FIRMWARE_WINDOW, HOST_WINDOW};
 use crate::spec::control::software;
 use crate::spec::firmware::Version;
@@ -128,6 +128,11 @@ impl Firmware {
 impl Core {
     /// The state of a card whose firmware was loaded by somebody before.
     pub(super) fn start_loaded(&mut self, version: Version) {
+        if self.board.mode == Mode::Nnc {
+            self.firmware.done = 1;
+            self.memory.poke(self.board.boot_status, status::STARTED);
+            return self.run_system(self.profile.version.unwrap_or(version));
+        }
         let layout = Layout::of_release(version.major, version.minor);
         self.firmware.layout = layout.filter(|&layout| self.board.stages(layout).is_some());
         self.firmware.done = 3;
@@ -150,6 +155,9 @@ impl Core {
 
     /// The same for firmware that ran before.
     pub(super) fn layout_with(&self, firmware: &Firmware) -> Layout {
+        if self.board.mode == Mode::Nnc {
+            return Layout::Nnc;
+        }
         let told = self.profile.layout.or(firmware.layout);
         told.unwrap_or(Layout::V5_1)
     }
@@ -231,7 +239,9 @@ impl Core {
         if let Some(started) = self.firmware.started.filter(|started| started.due <= now) {
             self.look_at_stage(started, now);
         }
-        if self.firmware.answer_due.is_some_and(|due| due <= now) {
+        // In NNC mode the worker looks for itself.
+        let soc = self.board.mode == Mode::Soc;
+        if soc && self.firmware.answer_due.is_some_and(|due| due <= now) {
             self.firmware.answer_due = None;
             self.answer();
         }
@@ -247,7 +257,8 @@ impl Core {
     }
 
     fn look_at_stage(&mut self, started: Started, now: Instant) {
-        let last = started.stage.transport == StageTransport::Vdma;
+        let last =
+            started.stage.transport == StageTransport::Vdma || self.board.mode == Mode::Nnc;
         if last && now < started.give_up && !self.host_is_done(started, now) {
             return;
         }
@@ -291,7 +302,7 @@ impl Core {
                 "signature check failed".to_owned(),
             ))
         } else if stage.number == 1 {
-            self.check_scu_firmware()
+            self.check_first_stage()
         } else {
             Ok(())
         };
@@ -318,6 +329,10 @@ impl Core {
                 self.memory.dram_ready = true;
                 self.say("dram trained, waiting for the boot loader");
             }
+            None if self.board.mode == Mode::Nnc => {
+                let version = self.profile.version.or(self.firmware.scu);
+                self.run_system(version.unwrap_or(USUAL_VERSION));
+            }
             None => {
                 let scu = self
                     .firmware
@@ -332,17 +347,28 @@ impl Core {
 
     /// The system is up: its windows are set and its driver listens to the mailbox.
     fn run_system(&mut self, version: Version) {
-        self.memory.copy_in(MAILBOX, &[0; 64]);
-        self.bridge.point(HOST_WINDOW, MAILBOX);
+        if self.board.mode == Mode::Nnc {
+            self.start_nnc(version);
+        } else {
+            self.start_soc(version);
+        }
+        self.firmware.life = Life::Running(version);
         self.bridge
             .point(FIRMWARE_WINDOW, DeviceAddr(FIRMWARE_LOADED.into()));
-        self.firmware.life = Life::Running(version);
-        self.listen(version);
         self.say(&format!("system {version} runs"));
+    }
+
+    fn start_soc(&mut self, version: Version) {
+        self.memory.copy_in(MAILBOX, &[0; 64]);
+        self.bridge.point(HOST_WINDOW, MAILBOX);
+        self.listen(version);
     }
 
     /// The doorbell was rung.
     pub(super) fn ring(&mut self, bits: Doorbell10) {
+        if self.board.mode == Mode::Nnc {
+            return self.ring_nnc(bits.0);
+        }
         if bits.0 & !0b1000 != 0 {
             self.complaints.add(format!(
                 "the doorbell was rung with {:#x}, SoC control is 0x8",

@@ -65,10 +65,16 @@ impl Bridge {
             host_entry_writes: 0,
             storm: 0,
         };
-        for (entry, target) in (0..).zip(ROM_TARGETS) {
-            bridge.point(entry, DeviceAddr(target.into()));
-        }
+        bridge.restart();
         bridge
+    }
+
+    /// The windows as the boot ROM leaves them; interrupts stay as they are.
+    pub(super) fn restart(&mut self) {
+        self.entries = [[0; WORDS]; 4];
+        for (entry, target) in (0..).zip(ROM_TARGETS) {
+            self.point(entry, DeviceAddr(target.into()));
+        }
     }
 
     /// Sets an entry, as the firmware does it.
@@ -85,6 +91,11 @@ impl Bridge {
                 ATR_TARGET_PARAM,
             ];
         }
+    }
+
+    /// Whether an entry shows this address, as the firmware left it.
+    pub(super) fn points_at(&self, entry: u32, target: DeviceAddr) -> bool {
+        self.translate(entry * WINDOW_LEN) == Some(target)
     }
 
     /// Whether entry 1 says that firmware runs.

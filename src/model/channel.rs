@@ -290,6 +290,43 @@ impl Channels {
         self.side(host_side(channel)).is_active()
     }
 
+    /// The firmware of NNC mode opens both sides: the host's on a list in its memory, its own as it pleases.
+    pub(super) fn open(&mut self, channel: u32, list: u64, depth: u32) {
+        let started = Side {
+            control: control::START,
+            depth: depth & 0xf,
+            data_id: data_id::HOST,
+            list,
+            ..Side::default()
+        };
+        self.change(host_side(channel), |side| *side = started);
+        self.start_device_side(channel, 0);
+        if let Some(channel) = self.get_mut(channel) {
+            channel.dropped = false;
+            channel.stuck = false;
+            channel.moved = false;
+        }
+    }
+
+    /// The firmware holds a channel that is open, or lets it go on.
+    pub(super) fn pause(&mut self, channel: u32, pause: bool) {
+        let new = if pause {
+            control::START_PAUSE
+        } else {
+            control::START
+        };
+        self.change(host_side(channel), |side| {
+            if side.is_active() {
+                side.control = new;
+            }
+        });
+    }
+
+    /// The firmware makes `count` more descriptors of the host's list available.
+    pub(super) fn feed_host_side(&mut self, channel: u32, count: u32) {
+        self.change(host_side(channel), |side| side.feed(count));
+    }
+
     /// The chip makes both sides inactive: a session that it closes.
     pub(super) fn stop_both_sides(&mut self, channel: u32) {
         self.stop_device_side(channel);

@@ -15,6 +15,7 @@ use super::counters::Counters;
 use super::engine::Engine;
 use super::fault::{Fault, FaultPlan};
 use super::memory::Memory;
+use super::nnc::Runner;
 use super::profile::Profile;
 use super::received::{self, ReceivedFile};
 use super::service::{Service, SessionStream};
@@ -53,6 +54,8 @@ pub(super) struct Shared {
     /// The RPC server, and which life of the system it belongs to.
     pub(super) server: Mutex<Option<(u64, Arc<Server>)>>,
     pub(super) timing: Timing,
+    /// What the chip is made from.
+    pub(super) profile: Profile,
 }
 
 impl Shared {
@@ -116,6 +119,7 @@ impl Shared {
     /// The worker: engine and firmware.
     fn work(self: &Arc<Self>) {
         let mut engine = Engine::new(&self.timing);
+        let mut runner = Runner::new();
         let mut state = self.lock();
         while !state.stop {
             state.core.work = false;
@@ -124,6 +128,14 @@ impl Shared {
             if let Some((id, service)) = state.core.sessions.accepted.pop() {
                 self.unlock(state);
                 self.start_service(id, service);
+                state = self.lock();
+                continue;
+            }
+            if let Some(task) = state.core.nnc_task(now) {
+                state.host_calls += 1;
+                self.unlock(state);
+                runner.perform(self, &mut engine.link, task);
+                self.end_host_call();
                 state = self.lock();
                 continue;
             }
@@ -141,7 +153,11 @@ impl Shared {
                 continue;
             }
             let link_due = engine.link.due(now);
-            let due = [state.core.firmware.next_due(), link_due];
+            let due = [
+                state.core.firmware.next_due(),
+                state.core.nnc.next_due(),
+                link_due,
+            ];
             let due = due.into_iter().flatten().min();
             if state.core.has_message() || state.core.sessions.woken != 0 {
                 self.unlock(state);
@@ -191,7 +207,7 @@ impl Shared {
     }
 }
 
-/// A software Hailo-10H or Hailo-12L.
+/// A software Hailo-10H, Hailo-12L, Hailo-15H or Hailo-15L.
 ///
 /// `Send` and `Sync`; share it by `Arc`. Dropping the last handle stops and joins its worker.
 pub struct Chip {
@@ -215,7 +231,7 @@ impl Chip {
     pub fn new(profile: Profile, faults: FaultPlan) -> io::Result<Arc<Self>> {
         let timing = Timing::new(&profile);
         let state = State {
-            core: Core::new(profile, faults)?,
+            core: Core::new(profile.clone(), faults)?,
             asleep: false,
             stop: false,
             host_calls: 0,
@@ -229,6 +245,7 @@ impl Chip {
             services: Mutex::default(),
             server: Mutex::default(),
             timing,
+            profile,
         });
         let of_worker = shared.clone();
         let worker = std::thread::Builder::new()
@@ -312,7 +329,8 @@ impl Chip {
         let mut state = self.shared.lock();
         loop {
             let core = &state.core;
-            if state.asleep && !state.link_busy && !core.work && !core.firmware.is_busy() {
+            let busy = core.work || core.firmware.is_busy() || core.nnc_is_busy();
+            if state.asleep && !state.link_busy && !busy {
                 return true;
             }
             let left = deadline.remaining();

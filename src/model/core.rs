@@ -15,12 +15,13 @@ use super::config_space::{ConfigSpace, Effect};
 use super::counters::Counters;
 use super::fault::{Fault, FaultPlan};
 use super::memory::{Memory, Place};
+use super::nnc::Nnc;
 use super::profile::Profile;
 use super::session::Sessions;
 use super::timing::Timing;
 use crate::addr::DeviceAddr;
 use crate::spec::access_bar::Doorbell10;
-use crate::spec::board::{Board, PCIE_CONFIG_OPEN_VDMA};
+use crate::spec::board::{Board, Mode, PCIE_CONFIG_OPEN_VDMA};
 use crate::spec::config_bar::InterruptMask;
 use crate::spec::register::{Bar, Register};
 use crate::transport::local::Host;
@@ -45,6 +46,7 @@ pub(super) struct Core {
     pub(super) channels: Channels,
     pub(super) firmware: Firmware,
     pub(super) sessions: Sessions,
+    pub(super) nnc: Nnc,
     /// Firmware that ran until a reset, and what arrived of it.
     pub(super) ended: Option<(Firmware, Memory)>,
     pub(super) pcie_config: u32,
@@ -76,6 +78,7 @@ impl Core {
             channels: Channels::new(),
             firmware: Firmware::default(),
             sessions: Sessions::new(),
+            nnc: Nnc::new(),
             ended: None,
             pcie_config: PCIE_CONFIG_AFTER_RESET,
             host: None,
@@ -96,6 +99,12 @@ impl Core {
     pub(super) fn reset_chip(&mut self) {
         self.counters.interrupts_raised += self.bridge.raised;
         self.bridge = Bridge::new(self.config.read(0));
+        self.restart_firmware();
+        self.enter_rom();
+    }
+
+    /// What ran is gone, with all that it knew.
+    pub(super) fn restart_firmware(&mut self) {
         let firmware = std::mem::take(&mut self.firmware);
         if firmware.is_running() {
             self.ended = Some((firmware, self.memory.clone()));
@@ -106,9 +115,10 @@ impl Core {
         self.memory.reset();
         self.channels.reset();
         self.sessions.clear();
+        self.nnc.reset();
         self.pcie_config = PCIE_CONFIG_AFTER_RESET;
         self.upload_broken = false;
-        self.enter_rom();
+        self.work = true;
     }
 
     /// A reset of the slot: config space too, and the card is back on the bus.
@@ -126,6 +136,7 @@ impl Core {
         self.off_bus = false;
         self.accesses = 0;
         self.host = host;
+        self.nnc.step = true;
         self.work = true;
     }
 
@@ -136,6 +147,7 @@ impl Core {
             faults.unwrap_or_else(PoisonError::into_inner).add(fault);
         } else {
             self.faults.add(fault);
+            self.work = true;
         }
     }
 
@@ -161,6 +173,7 @@ impl Core {
             self.complaints
                 .add("the function was put to sleep with sessions open".to_owned());
         }
+        self.nnc.step = true;
         self.work = true; // Bus mastering may have come.
     }
 
@@ -210,7 +223,11 @@ impl Core {
             }
             Bar::Vdma => {
                 let complaints = &mut self.complaints;
-                match self.channels.write(offset, value, mask, complaints) {
+                let event = self.channels.write(offset, value, mask, complaints);
+                if self.board.mode == Mode::Nnc && self.firmware.is_running() {
+                    return self.note_channel_write(event);
+                }
+                match event {
                     Event::None => {}
                     Event::Fed(channel) => self.note_fed(channel),
                     Event::Started(channel) => {
@@ -288,6 +305,8 @@ impl Core {
         if !self.firmware.is_running() {
             self.memory.received.note_write(address, old, new);
             self.note_trigger(address, new);
+        } else if self.board.mode == Mode::Nnc {
+            self.note_nnc_write(address, old, new);
         }
     }
 

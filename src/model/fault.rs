@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::nnc::{NncFault, NncWrong};
 use super::profile::parse_sku;
 use super::rpc_fault::{RpcFault, RpcWrong};
 use crate::spec::board::Sku;
@@ -53,6 +54,8 @@ pub enum Fault {
     Notify(u32),
     /// A reply of the RPC server goes wrong.
     Rpc(RpcFault),
+    /// The firmware of NNC mode goes wrong.
+    Nnc(NncFault),
 }
 
 const STORM: u32 = 1000;
@@ -107,6 +110,7 @@ impl Fault {
             "drop-session" if value.is_none() => Self::DropSession,
             "notify" => Self::Notify(number(value)?),
             "no-response" if value.is_none() => Self::NoResponse,
+            _ if name.starts_with("nnc-") => Self::Nnc(NncFault::parse(name, value)?),
             _ => Self::Rpc(RpcFault::parse(name, value)?),
         };
         Some(fault)
@@ -133,6 +137,7 @@ impl fmt::Display for Fault {
             Self::ConnectStatus(status) => write!(f, "connect-status={status}"),
             Self::Notify(id) => write!(f, "notify={id}"),
             Self::Rpc(fault) => write!(f, "{fault}"),
+            Self::Nnc(fault) => write!(f, "{fault}"),
             Self::DropSession => f.write_str("drop-session"),
             Self::Slow(time) => write!(f, "slow={}", time.as_millis()),
         }
@@ -151,7 +156,8 @@ struct Planned {
 /// As text a plan is a list of faults with `,` or `;` between them, each `NAME[=VALUE][:TIMES]`. TIMES is
 /// `once`, `always` or a number; without it `sku` and `slow` hold always, all others fire once. Faults of the RPC
 /// server (`rpc-…`) can end in `@METHOD`, the number of a method on the wire, and `+SKIP`, so many replies that go
-/// well before: `rpc-status=82@18+5` is for the sixth reply to method 18.
+/// well before: `rpc-status=82@18+5` is for the sixth reply to method 18. Faults of the firmware in NNC mode (`nnc-…`)
+/// can end in `@OPCODE` and `+SKIP` in the same way: `nnc-late=1500@37`.
 ///
 /// | text | what happens |
 /// |---|---|
@@ -180,6 +186,16 @@ struct Planned {
 /// | `rpc-close-in-input` | the session is closed while a buffer of a request arrives |
 /// | `rpc-storm=N` | N notifications come in front of a reply |
 /// | `rpc-die=MS` | the server dies instead of replying, and listens again after so long |
+/// | `nnc-drop`, `nnc-lose-irq`, `nnc-late=MS` | a response never comes, comes without its interrupt, comes later (other controls are served meanwhile) |
+/// | `nnc-bad-md5`, `nnc-bad-size`, `nnc-wrong-opcode`, `nnc-no-ack`, `nnc-bad-version`, `nnc-long` | a response is damaged: its MD5, a length of 1501, another opcode, no acknowledge bit, version 1, a byte too many |
+/// | `nnc-status=N` | a control is refused with major status N (0x… too) |
+/// | `nnc-reset` | the firmware falls back into the boot ROM instead of answering |
+/// | `nnc-storm=N` | N notifications come in front of a response |
+/// | `nnc-event=ID`, `nnc-event-count=ID`, `nnc-event-size=BYTES` | a notification: of this number, with a wrong count of parameters, of so many bytes; at once, or after a control with `@OPCODE` |
+/// | `nnc-log-flood=BYTES`, `nnc-log-offset=N` | so many bytes into both log rings; an offset of the firmware there |
+/// | `nnc-no-driver-down`, `nnc-no-reset` | driver-down is not acknowledged; a soft reset does nothing |
+/// | `nnc-fail-action=K`, `nnc-stuck-wait` | action K of the next dynamic context fails; the next waiting action never ends |
+/// | `nnc-stop-channel=C`, `nnc-lose-boundary-irq` | channel C stops in mid-frame; the next interrupt of a boundary channel is lost |
 /// | `sku=N` | the board says that it is SKU N (`default` or 0..63) |
 /// | `slow=MS` | a boot stage or mailbox answer takes so many milliseconds longer |
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -240,6 +256,27 @@ impl FaultPlan {
         self.fires(Fault::Rpc(fault)).then_some(fault.what)
     }
 
+    /// What goes wrong with the firmware of NNC mode, by a control with this opcode or by itself; counted as fired.
+    /// `wanted` picks kinds.
+    pub(super) fn fire_nnc(
+        &mut self,
+        opcode: Option<u32>,
+        wanted: impl Fn(NncWrong) -> bool,
+    ) -> Option<NncWrong> {
+        let due = |planned: &mut Planned| match &mut planned.fault {
+            Fault::Nnc(fault)
+                if (fault.opcode.is_none() || fault.opcode == opcode) && wanted(fault.what) =>
+            {
+                let due = fault.skip == 0;
+                fault.skip = fault.skip.saturating_sub(1);
+                due.then_some(*fault)
+            }
+            _ => None,
+        };
+        let fault = self.0.iter_mut().find_map(due)?;
+        self.fires(Fault::Nnc(fault)).then_some(fault.what)
+    }
+
     /// Whether exactly this fault is due; counted as fired.
     pub(super) fn fires(&mut self, fault: Fault) -> bool {
         self.fire(|planned| (*planned == fault).then_some(()))
@@ -265,7 +302,10 @@ impl FaultPlan {
      descriptor-error, stuck-channel, stray-dma, wrong-version, no-response, connect-status, \
      drop-session, notify, rpc-slow, rpc-drop, rpc-twice, rpc-wrong-id, rpc-status, rpc-bad-magic, \
      rpc-bad-size, rpc-close, rpc-close-early, rpc-short-output, rpc-close-in-input, rpc-storm, \
-     rpc-die, sku, slow)"
+     rpc-die, nnc-drop, nnc-lose-irq, nnc-late, nnc-bad-md5, nnc-bad-size, nnc-wrong-opcode, nnc-no-ack, \
+     nnc-bad-version, nnc-long, nnc-status, nnc-reset, nnc-storm, nnc-event, nnc-event-count, \
+     nnc-event-size, nnc-log-flood, nnc-log-offset, nnc-no-driver-down, nnc-no-reset, nnc-fail-action, \
+     nnc-stop-channel, nnc-lose-boundary-irq, nnc-stuck-wait, sku, slow)"
 )]
 pub struct FaultError(pub String);
 
@@ -342,6 +382,11 @@ mod tests {
             "connect-status=-11:3,drop-session,notify=14",
             "rpc-slow=11000,rpc-drop@18,rpc-twice@4+2:always,rpc-wrong-id+7,rpc-status=82@18+5:2",
             "rpc-bad-magic,rpc-bad-size,rpc-close,rpc-close-early@18,rpc-short-output",
+            "nnc-drop,nnc-lose-irq@0,nnc-late=1500@37+2:always,nnc-bad-md5,nnc-bad-size,nnc-wrong-opcode",
+            "nnc-no-ack,nnc-bad-version,nnc-long,nnc-status=0x4013007a@33+5,nnc-reset@7,nnc-storm=500",
+            "nnc-event=99,nnc-event-count=2,nnc-event-size=1501@0,nnc-log-flood=9000,nnc-log-offset=5000",
+            "nnc-no-driver-down,nnc-no-reset,nnc-fail-action=3,nnc-stop-channel=16,nnc-lose-boundary-irq",
+            "nnc-stuck-wait",
             "rpc-close-in-input@2,rpc-storm=50@24,rpc-die=200+1",
         ] {
             assert_eq!(text.parse::<FaultPlan>().unwrap().to_string(), text);
@@ -364,6 +409,10 @@ mod tests {
             "rpc-status",
             "rpc-status=1@",
             "rpc-status=1+x",
+            "nnc-drop=1",
+            "nnc-late",
+            "nnc-what",
+            "nnc-event=1@x",
         ] {
             assert!(text.parse::<FaultPlan>().is_err(), "{text:?}");
         }

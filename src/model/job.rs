@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use super::boot::ChipState;
 use super::bridge::EventSide;
+use super::channel::Event;
 use super::core::Core;
 use super::fault::Fault;
 use super::memory::Dram;
 use super::session::Part;
 use super::side::Side;
 use crate::addr::DeviceAddr;
-use crate::spec::board::PCIE_CONFIG_OPEN_VDMA;
+use crate::spec::board::{Mode, PCIE_CONFIG_OPEN_VDMA};
 use crate::spec::vdma_bar::{CHANNELS, FIRST_FROM_DEVICE};
 use crate::transport::local::Host;
 
@@ -128,7 +129,7 @@ impl Core {
 
     /// Whether the channel has descriptors on both sides and nothing holds them back.
     fn may_move(&mut self, channel: u32) -> bool {
-        if self.channels.get(channel).stuck
+        if self.runs_networks() || self.channels.get(channel).stuck
             || !self.both_sides_wait(channel)
             || self.obstacle(channel).is_some()
         {
@@ -164,6 +165,80 @@ impl Core {
         } else {
             None
         }
+    }
+
+    /// Whether the firmware moves what goes through channels, not the engine.
+    fn runs_networks(&self) -> bool {
+        self.board.mode == Mode::Nnc && self.firmware.is_running()
+    }
+
+    /// In NNC mode the host only counts descriptors up, of channels that the firmware opened.
+    pub(super) fn note_channel_write(&mut self, event: Event) {
+        match event {
+            Event::None => {}
+            Event::Fed(channel) => {
+                if !self.config.is_master() {
+                    self.complaints.add(format!(
+                        "channel {channel} was given descriptors, but bus mastering is off"
+                    ));
+                }
+            }
+            Event::Started(channel) => self.complaints.add(format!(
+                "the host started its side of channel {channel}: in NNC mode the firmware does"
+            )),
+            Event::Failed(channel) => self.channels.stop_both_sides(channel),
+        }
+        self.nnc.step = true;
+        self.work = true;
+    }
+
+    /// Descriptors of the host's side that can be processed now.
+    pub(super) fn ready_descriptors(&mut self, channel: u32) -> u32 {
+        let found = self.channels.get(channel);
+        let side = found.sides[usize::from(channel >= FIRST_FROM_DEVICE)];
+        if !side.runs() || found.stuck || side.waiting() == 0 {
+            return 0;
+        }
+        if self.faults.fires(Fault::StuckChannel(channel)) {
+            if let Some(place) = self.channels.get_mut(channel) {
+                place.stuck = true;
+            }
+            return 0;
+        }
+        side.waiting()
+    }
+
+    /// The firmware of NNC mode is done with `count` descriptors of the host's side; `false` where the channel was
+    /// stopped since it had the life `life`.
+    pub(super) fn finish_descriptors(
+        &mut self,
+        channel: u32,
+        life: u32,
+        count: u32,
+        bytes: u64,
+        interrupt: bool,
+    ) -> bool {
+        let side = usize::from(channel >= FIRST_FROM_DEVICE);
+        let Some(place) = self.channels.get_mut(channel) else {
+            return false;
+        };
+        if place.life != life {
+            return false;
+        }
+        place.moved |= count > 0;
+        place.sides[side].fetch(count);
+        place.sides[side].finish(count);
+        self.counters.descriptors += u64::from(count);
+        let (counter, asker) = if side == SOURCE {
+            (&mut self.counters.bytes_to_device, EventSide::Source)
+        } else {
+            (&mut self.counters.bytes_from_device, EventSide::Destination)
+        };
+        *counter += bytes;
+        if interrupt {
+            self.bridge.raise_channel(asker, channel);
+        }
+        true
     }
 
     /// The host made descriptors of a channel available.

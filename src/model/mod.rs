@@ -16,6 +16,7 @@
 //! | boot stages; control mailbox | `boot`, `rom`; `mailbox` |
 //! | sessions; moving their data; what is behind the ports | `session`; `stream`; `service` |
 //! | the RPC server | [`soc`] |
+//! | the firmware of NNC mode | `nnc` |
 //! | what it is made from, what it does wrong | `profile`, `timing`, `fault` |
 //! | firmware sets for tests | [`mkfw`] |
 
@@ -33,6 +34,7 @@ mod job;
 mod mailbox;
 mod memory;
 pub mod mkfw;
+mod nnc;
 mod profile;
 mod received;
 mod rom;
@@ -52,6 +54,7 @@ pub use boot::ChipState;
 pub use chip::Chip;
 pub use counters::Counters;
 pub use fault::{Fault, FaultError, FaultPlan, Times};
+pub use nnc::{NncFault, NncOptions, NncWrong, Opcodes};
 pub use profile::{Profile, ProfileError};
 pub use received::ReceivedFile;
 pub use rpc_fault::{RpcFault, RpcWrong};

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::spec::board::{Board, Chip, HAILO10H, Layout, Sku};
+use super::nnc::NncOptions;
+use crate::spec::board::{Board, Chip, HAILO10H, Layout, Mode, Sku};
 use crate::spec::firmware::Version;
 use crate::spec::rpc::value::info::SERIAL_NUMBER;
 
@@ -12,7 +13,7 @@ use crate::spec::rpc::value::info::SERIAL_NUMBER;
 ///
 /// As text it is `NAME[,key=value…]`, with NAME one of [`Profile::names`]: `default` (a Hailo-10H on
 /// Gen 3 x4), `pi5-gen2-x1`, `pi5-gen3-x1` and `m2-gen3-x4` (the same on the links of boards, with
-/// their timing), `hailo12l`. Keys:
+/// their timing), `hailo12l`; `hailo15h` and `hailo15l`, which have NNC mode only. Keys:
 ///
 /// | key | value |
 /// |---|---|
@@ -23,7 +24,8 @@ use crate::spec::rpc::value::info::SERIAL_NUMBER;
 /// | `version` | what QUERY_DRIVER_INFO reports |
 /// | `layout` | what the boot ROM expects: `4.x`, `5.0`, `5.1` |
 /// | `timing` | `on` or `off` |
-/// | `chip` | `hailo10h` or `hailo12l` |
+/// | `chip` | `hailo10h`, `hailo12l` or `hailo15l` |
+/// | `mode` | `soc` or `nnc`: what firmware it takes |
 /// | `serial` | serial number of the board, up to 16 letters and digits; with it come part number and product name |
 /// | `temperature` | of the idle chip, 0..120 degrees Celsius (45) |
 /// | `power` | `on` or `off`: whether the board has a power sensor |
@@ -31,10 +33,16 @@ use crate::spec::rpc::value::info::SERIAL_NUMBER;
 /// | `quirks` | `on` or `off`: whether the RPC server has the vendor's known defects |
 /// | `reply-delay` | milliseconds by which the RPC server holds ordinary replies back |
 /// | `echo` | a port, 1..65535, on which the system echoes test traffic |
+///
+/// and in NNC mode those of [`NncOptions`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Profile {
     name: &'static str,
     chip: Chip,
+    /// What firmware it takes: a system, or that of the neural core alone.
+    pub mode: Mode,
+    /// What its firmware is like in NNC mode.
+    pub nnc: NncOptions,
     /// Link speed, 1..=4 (2.5, 5, 8, 16 GT/s).
     pub speed: u32,
     /// Lanes: 1, 2 or 4.
@@ -45,8 +53,8 @@ pub struct Profile {
     pub max_read_request: u32,
     /// Firmware of this release runs already.
     pub loaded: Option<Version>,
-    /// What QUERY_DRIVER_INFO reports. `None`: the version in the header of the SCU firmware where
-    /// that is a known release, else 5.2.0.
+    /// What QUERY_DRIVER_INFO reports, in NNC mode IDENTIFY. `None`: the version in the header of the firmware, in
+    /// SoC mode where that is a known release, else 5.2.0.
     pub version: Option<Version>,
     /// The release layout that the boot ROM expects. `None`: by the SCU firmware's version.
     pub layout: Option<Layout>,
@@ -64,8 +72,8 @@ pub struct Profile {
     /// Whether the RPC server has defects that the vendor's is known for: it closes without a word on an unknown
     /// method, keeps one echo buffer for all clients, and dies of a frame for a model that it does not know.
     pub quirks: bool,
-    /// By how much the RPC server holds ordinary replies back: the vendor's client misses one that comes before it
-    /// waits for it.
+    /// By how much the RPC server holds ordinary replies back (the vendor's client misses one that comes before it
+    /// waits for it), and the firmware of NNC mode its responses.
     pub reply_delay: Duration,
     /// A port on which the system of the chip echoes what a host sends, for tests of sessions.
     ///
@@ -76,13 +84,18 @@ pub struct Profile {
     pub echo: Option<u16>,
 }
 
-const PRESETS: [(&str, Chip, u32, u32, bool); 5] = [
-    ("default", Chip::Hailo10h, 3, 4, false),
-    ("pi5-gen2-x1", Chip::Hailo10h, 2, 1, true),
-    ("pi5-gen3-x1", Chip::Hailo10h, 3, 1, true),
-    ("m2-gen3-x4", Chip::Hailo10h, 3, 4, true),
-    ("hailo12l", Chip::Hailo12l, 3, 4, false),
+const PRESETS: [(&str, Chip, Mode, u32, u32, bool); 7] = [
+    ("default", Chip::Hailo10h, Mode::Soc, 3, 4, false),
+    ("pi5-gen2-x1", Chip::Hailo10h, Mode::Soc, 2, 1, true),
+    ("pi5-gen3-x1", Chip::Hailo10h, Mode::Soc, 3, 1, true),
+    ("m2-gen3-x4", Chip::Hailo10h, Mode::Soc, 3, 4, true),
+    ("hailo12l", Chip::Hailo12l, Mode::Soc, 3, 4, false),
+    (HAILO15H, Chip::Hailo10h, Mode::Nnc, 3, 4, false),
+    ("hailo15l", Chip::Hailo15l, Mode::Nnc, 3, 4, false),
 ];
+
+/// To the bus it is a Hailo-10H in NNC mode; its firmware tells another name.
+const HAILO15H: &str = "hailo15h";
 
 /// Temperature of an idle chip. Source: any plausible one will do.
 const USUAL_TEMPERATURE: u32 = 45;
@@ -103,11 +116,13 @@ impl Profile {
     }
 
     fn preset(wanted: &str) -> Option<Self> {
-        let &(name, chip, speed, width, timing) =
+        let &(name, chip, mode, speed, width, timing) =
             PRESETS.iter().find(|preset| preset.0 == wanted)?;
         Some(Self {
             name,
             chip,
+            mode,
+            nnc: NncOptions::default(),
             speed,
             width,
             sku: Sku::Default,
@@ -126,16 +141,25 @@ impl Profile {
         })
     }
 
-    /// The chip: a Hailo-10H or Hailo-12L.
+    /// The chip: a Hailo-10H, Hailo-12L or Hailo-15L. A Hailo-15H is a Hailo-10H to the bus.
     #[must_use]
     pub fn chip(&self) -> Chip {
         self.chip
     }
 
+    /// The name that firmware of NNC mode tells.
+    pub(super) fn board_name(&self) -> &'static str {
+        if self.name == HAILO15H {
+            "Hailo-15H"
+        } else {
+            self.chip.name()
+        }
+    }
+
     /// Addresses and stages of the chip.
     #[must_use]
     pub fn board(&self) -> &'static Board {
-        self.chip.soc_board().unwrap_or(&HAILO10H)
+        self.chip.board(self.mode).unwrap_or(&HAILO10H)
     }
 
     fn set(&mut self, key: &str, value: &str) -> Option<()> {
@@ -157,6 +181,11 @@ impl Profile {
             "layout" => self.layout = Some(parse_layout(value)?),
             "timing" => self.timing = parse_switch(value)?,
             "chip" => self.chip = parse_chip(value)?,
+            "mode" => {
+                self.mode = [Mode::Soc, Mode::Nnc]
+                    .into_iter()
+                    .find(|mode| mode.to_string() == value)?;
+            }
             "serial" => {
                 let plain = |c: char| c.is_ascii_alphanumeric();
                 let sane = (1..=SERIAL_NUMBER).contains(&value.len()) && value.chars().all(plain);
@@ -171,7 +200,7 @@ impl Profile {
             "quirks" => self.quirks = parse_switch(value)?,
             "reply-delay" => self.reply_delay = Duration::from_millis(value.parse().ok()?),
             "echo" => self.echo = Some(value.parse().ok().filter(|port| *port > 0)?),
-            _ => return None,
+            _ => return self.nnc.set(key, value),
         }
         Some(())
     }
@@ -191,7 +220,7 @@ fn parse_layout(text: &str) -> Option<Layout> {
         .find(|layout| layout.name() == text)
 }
 
-fn parse_switch(text: &str) -> Option<bool> {
+pub(super) fn parse_switch(text: &str) -> Option<bool> {
     match text {
         "on" => Some(true),
         "off" => Some(false),
@@ -200,13 +229,14 @@ fn parse_switch(text: &str) -> Option<bool> {
 }
 
 fn parse_chip(text: &str) -> Option<Chip> {
-    [Chip::Hailo10h, Chip::Hailo12l]
+    [Chip::Hailo10h, Chip::Hailo12l, Chip::Hailo15l]
         .into_iter()
         .find(|&chip| chip_name(chip) == text)
 }
 
 fn chip_name(chip: Chip) -> &'static str {
-    chip.soc_board().map_or("", |board| board.firmware_dir)
+    chip.soc_board()
+        .map_or("hailo15l", |board| board.firmware_dir)
 }
 
 /// The text is no profile.
@@ -218,11 +248,20 @@ pub enum ProfileError {
     /// A key is unknown, or its value makes no sense.
     #[error(
         "{0:?} is not understood (keys: speed=1..4, width=1|2|4, sku=default|0..63, mrrs=128..4096, \
-         loaded=VERSION, version=VERSION, layout=4.x|5.0|5.1, timing=on|off, chip=hailo10h|hailo12l, \
-         serial=TEXT, temperature=0..120, power=on|off, loopback=on|off, quirks=on|off, reply-delay=MS, \
-         echo=1..65535)"
+         loaded=VERSION, version=VERSION, layout=4.x|5.0|5.1, timing=on|off, \
+         chip=hailo10h|hailo12l|hailo15l, mode=soc|nnc, serial=TEXT, temperature=0..120, power=on|off, \
+         loopback=on|off, quirks=on|off, reply-delay=MS, echo=1..65535; in NNC mode \
+         opcodes=full|accelerator, lenient=on|off, silent=on|off, extended=on|off, fw-memory=BYTES)"
     )]
     Key(String),
+    /// The chip has no such mode.
+    #[error("a {chip} has no {mode} mode")]
+    Mode {
+        /// The chip.
+        chip: Chip,
+        /// The mode asked for.
+        mode: Mode,
+    },
     /// The chip never had releases of that layout.
     #[error("a {chip} has no firmware layout {layout}")]
     Layout {
@@ -245,6 +284,12 @@ impl FromStr for Profile {
             let (key, value) = part.split_once('=').ok_or_else(bad)?;
             profile.set(key, value).ok_or_else(bad)?;
         }
+        if profile.chip.board(profile.mode).is_none() {
+            return Err(ProfileError::Mode {
+                chip: profile.chip,
+                mode: profile.mode,
+            });
+        }
         match profile.layout {
             Some(layout) if profile.board().stages(layout).is_none() => Err(ProfileError::Layout {
                 chip: profile.chip,
@@ -261,6 +306,9 @@ impl fmt::Display for Profile {
         let preset = Self::preset(self.name).unwrap_or_default();
         if self.chip != preset.chip {
             write!(f, ",chip={}", chip_name(self.chip))?;
+        }
+        if self.mode != preset.mode {
+            write!(f, ",mode={}", self.mode)?;
         }
         if self.speed != preset.speed {
             write!(f, ",speed={}", self.speed)?;
@@ -307,7 +355,7 @@ impl fmt::Display for Profile {
         if let Some(port) = self.echo {
             write!(f, ",echo={port}")?;
         }
-        Ok(())
+        write!(f, "{}", self.nnc)
     }
 }
 
@@ -324,6 +372,9 @@ mod tests {
             "m2-gen3-x4,width=2,sku=6,mrrs=128",
             "hailo12l,loaded=5.2.0,version=5.3.0,layout=5.1",
             "default,chip=hailo12l,speed=1,timing=on,echo=7",
+            "default,mode=nnc,loaded=5.2.0,opcodes=full,lenient=on,silent=on,extended=on,fw-memory=1000",
+            "hailo15h,speed=4",
+            "hailo15l,loaded=5.1.1",
             "default,serial=HLSIM0001,temperature=99,power=on,loopback=on,quirks=on,reply-delay=30",
         ] {
             assert_eq!(text.parse::<Profile>().unwrap().to_string(), text);
@@ -346,6 +397,11 @@ mod tests {
             "default,serial=",
             "default,serial=12345678901234567",
             "hailo12l,layout=4.x",
+            "hailo12l,mode=nnc",
+            "hailo15l,mode=soc",
+            "default,mode=nnc,layout=5.1",
+            "default,opcodes=some",
+            "default,fw-memory=x",
         ] {
             assert!(text.parse::<Profile>().is_err(), "{text:?}");
         }

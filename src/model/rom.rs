@@ -6,8 +6,12 @@ use super::core::Core;
 use super::fault::Fault;
 use super::received::Container;
 use crate::addr::DeviceAddr;
-use crate::spec::board::{BOOT_STATUS_WAITING, Layout, SCU_LOG_LEN, Sku, Stage, StageTransport};
-use crate::spec::firmware::{HEADER_VERSION, MAX_APPLICATION_CODE, MIN_CODE, Version};
+use crate::spec::board::{
+    BOOT_STATUS_WAITING, Layout, Mode, SCU_LOG_LEN, Sku, Stage, StageTransport,
+};
+use crate::spec::firmware::{
+    ContainerHeader, HEADER_VERSION, MAX_APPLICATION_CODE, MAX_CORE_CODE, MIN_CODE, Version,
+};
 
 /// Boot status words. Source: inferred, only "waiting" is known; unconfirmed.
 pub(super) mod status {
@@ -20,6 +24,7 @@ pub(super) mod status {
     pub(in crate::model) const NO_CERTIFICATE: u32 = 0xe006;
     pub(in crate::model) const NO_CUSTOMER_CERTIFICATE: u32 = 0xe007;
     pub(in crate::model) const NOT_AUTHENTIC: u32 = 0xe008;
+    pub(in crate::model) const NO_CORE: u32 = 0xe009;
 }
 
 /// Why a stage fails: the boot status word, and what the log says where the SCU runs.
@@ -44,16 +49,15 @@ impl Core {
             .copy_in(self.board.scu_log, &[u8::MAX; SCU_LOG_LEN]);
     }
 
-    /// Stage 1: what the boot ROM checks, and what the SCU firmware then tells.
-    pub(super) fn check_scu_firmware(&mut self) -> Result<(), Diagnosis> {
-        let Some((_, stage)) = self.next_stages().next() else {
-            return Ok(());
-        };
-        let fail = |code, text: String| Err(Diagnosis(code, text));
-        let Some(found) = Container::find(self.board, stage, &self.memory) else {
-            return fail(status::NO_CONTAINER, "no container header".to_owned());
-        };
-        let header = found.header;
+    /// What the boot ROM checks of a part of the container: its header and the length of its code.
+    fn check_part(
+        &self,
+        name: &str,
+        header: &ContainerHeader,
+        code: DeviceAddr,
+        most: u32,
+    ) -> Result<(), Diagnosis> {
+        let fail = |code, text: String| Err(Diagnosis(code, format!("{name}: {text}")));
         let magic = header.magic.get();
         if magic != self.board.magic {
             return fail(
@@ -68,36 +72,52 @@ impl Core {
             );
         }
         let code_size = header.code_size.get();
-        if !(MIN_CODE..=MAX_APPLICATION_CODE).contains(&code_size) {
+        if !(MIN_CODE..=most).contains(&code_size) {
             return fail(status::BAD_CODE_SIZE, format!("code of {code_size} bytes"));
         }
-        let arrived = self.memory.received.len_from(self.board.application_code);
+        let arrived = self.memory.received.len_from(code);
         if arrived < code_size.into() {
             return fail(
                 status::TRUNCATED_CODE,
                 format!("{arrived} of {code_size} bytes of code"),
             );
         }
+        Ok(())
+    }
+
+    /// Stage 1: what the boot ROM checks, and what the SCU firmware then tells.
+    pub(super) fn check_first_stage(&mut self) -> Result<(), Diagnosis> {
+        let Some((_, stage)) = self.next_stages().next() else {
+            return Ok(());
+        };
+        let fail = |code, text: &str| Err(Diagnosis(code, text.to_owned()));
+        let Some(found) = Container::find(self.board, stage, &self.memory) else {
+            return fail(status::NO_CONTAINER, "no container header");
+        };
+        let code = self.board.application_code;
+        self.check_part("application", &found.header, code, MAX_APPLICATION_CODE)?;
         if found.key == 0 || found.content == 0 {
-            return fail(
-                status::NO_CERTIFICATE,
-                "a certificate is missing".to_owned(),
-            );
+            return fail(status::NO_CERTIFICATE, "a certificate is missing");
         }
-        let customer = stage
-            .files
-            .first()
-            .map_or(DeviceAddr(0), |file| file.address);
-        if !self.memory.received.has(customer, 1) {
-            return fail(
-                status::NO_CUSTOMER_CERTIFICATE,
-                "no customer certificate".to_owned(),
-            );
+        if let Some(place) = self.board.core {
+            let Some(core) = found.core else {
+                return fail(status::NO_CORE, "no header of the core part");
+            };
+            self.check_part("core", &core, place.code, MAX_CORE_CODE)?;
         }
-        let version = Version::from(header);
+        let customer = stage.files.first().map(|file| file.address);
+        if self.board.mode == Mode::Soc
+            && !customer.is_some_and(|place| self.memory.received.has(place, 1))
+        {
+            return fail(status::NO_CUSTOMER_CERTIFICATE, "no customer certificate");
+        }
+        let version = Version::from(found.header);
         self.firmware.scu = Some(version);
-        self.firmware.layout = self.layout_of(version);
         self.memory.poke(self.board.boot_status, status::STARTED);
+        if self.board.mode == Mode::Nnc {
+            return Ok(());
+        }
+        self.firmware.layout = self.layout_of(version);
         self.report_sku();
         let sku = self.firmware.sku.unwrap_or(Sku::Default);
         self.say(&format!("scu firmware {version}, board sku {sku}"));
@@ -153,8 +173,12 @@ impl Core {
         self.memory.poke(self.board.sku, word);
     }
 
-    /// Adds a line to the SCU log, as text with zeros behind it.
+    /// Adds a line to the SCU log, as text with zeros behind it. NNC mode has no such log.
     pub(super) fn say(&mut self, line: &str) {
+        if self.board.mode == Mode::Nnc {
+            log::debug!("sim: {line}");
+            return;
+        }
         let log = &mut self.firmware.log;
         log.push_str("scu: ");
         log.push_str(line);

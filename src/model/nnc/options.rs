@@ -1,0 +1,99 @@
+//! What the firmware of NNC mode is like, where builds differ.
+
+use std::fmt;
+
+use super::super::profile::parse_switch;
+
+/// Which opcodes the firmware has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Opcodes {
+    /// Those that make sense on an accelerator card; others are answered as not supported.
+    ///
+    /// Source: inferred from what the vendor's library offers for these chips; unconfirmed.
+    #[default]
+    Accelerator,
+    /// All that have a layout: those for boards with cameras and Ethernet are accepted and do nothing.
+    Full,
+}
+
+/// Bytes of firmware memory for action lists.
+///
+/// Source: vendor hailort v5.2.0, `hailort_driver.hpp`; that all of it is for lists is inferred, unconfirmed.
+const MEMORY: u32 = 80 << 10;
+
+/// What the firmware of NNC mode is like. As text, keys of a [`Profile`](crate::model::Profile):
+///
+/// | key | value |
+/// |---|---|
+/// | `opcodes` | `accelerator`, or `full`: also those for cameras and Ethernet |
+/// | `lenient` | `on` or `off`: whether it goes on where a host's mistake might pass unnoticed on hardware |
+/// | `silent` | `on` or `off`: whether a request with a wrong MD5 is not answered at all |
+/// | `extended` | `on` or `off`: whether it is a build with extended checks |
+/// | `fw-memory` | bytes for action lists (81920) |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NncOptions {
+    /// Which opcodes it has.
+    pub opcodes: Opcodes,
+    /// Whether it goes on where a host's mistake might pass unnoticed on hardware.
+    pub lenient: bool,
+    /// Whether a request with a wrong MD5 is not answered at all.
+    pub silent: bool,
+    /// Whether it is a build with extended checks.
+    pub extended: bool,
+    /// Bytes for action lists.
+    pub memory: u32,
+}
+
+impl Default for NncOptions {
+    fn default() -> Self {
+        Self {
+            opcodes: Opcodes::default(),
+            lenient: false,
+            silent: false,
+            extended: false,
+            memory: MEMORY,
+        }
+    }
+}
+
+impl NncOptions {
+    pub(in crate::model) fn set(&mut self, key: &str, value: &str) -> Option<()> {
+        match key {
+            "opcodes" => {
+                self.opcodes = match value {
+                    "accelerator" => Opcodes::Accelerator,
+                    "full" => Opcodes::Full,
+                    _ => return None,
+                }
+            }
+            "lenient" => self.lenient = parse_switch(value)?,
+            "silent" => self.silent = parse_switch(value)?,
+            "extended" => self.extended = parse_switch(value)?,
+            "fw-memory" => self.memory = value.parse().ok()?,
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+/// The keys that differ from the usual, each behind a comma.
+impl fmt::Display for NncOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.opcodes == Opcodes::Full {
+            f.write_str(",opcodes=full")?;
+        }
+        for (on, key) in [
+            (self.lenient, "lenient"),
+            (self.silent, "silent"),
+            (self.extended, "extended"),
+        ] {
+            if on {
+                write!(f, ",{key}=on")?;
+            }
+        }
+        if self.memory != MEMORY {
+            write!(f, ",fw-memory={}", self.memory)?;
+        }
+        Ok(())
+    }
+}
