@@ -257,8 +257,7 @@ impl Core {
     }
 
     fn look_at_stage(&mut self, started: Started, now: Instant) {
-        let last =
-            started.stage.transport == StageTransport::Vdma || self.board.mode == Mode::Nnc;
+        let last = started.stage.transport == StageTransport::Vdma || self.board.mode == Mode::Nnc;
         if last && now < started.give_up && !self.host_is_done(started, now) {
             return;
         }

@@ -129,7 +129,8 @@ impl Core {
 
     /// Whether the channel has descriptors on both sides and nothing holds them back.
     fn may_move(&mut self, channel: u32) -> bool {
-        if self.runs_networks() || self.channels.get(channel).stuck
+        if self.runs_networks()
+            || self.channels.get(channel).stuck
             || !self.both_sides_wait(channel)
             || self.obstacle(channel).is_some()
         {

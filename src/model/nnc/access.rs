@@ -2,10 +2,7 @@
 //!
 //! Everything here is called by the worker alone, without the chip's lock; each call takes it for as long as it needs.
 
-#![expect(
-    dead_code,
-    reason = "those who run networks do not call all of it yet"
-)]
+#![expect(dead_code, reason = "those who run networks do not call all of it yet")]
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -54,10 +51,7 @@ impl<'a> Access<'a> {
     }
 
     /// The command in a request whose number and lengths of parameters were checked.
-    pub(in crate::model) fn decode<C: Command>(
-        &self,
-        request: &Request<'_>,
-    ) -> Result<C, Refusal> {
+    pub(in crate::model) fn decode<C: Command>(&self, request: &Request<'_>) -> Result<C, Refusal> {
         Ok(C::from_request(request)?)
     }
 
@@ -176,15 +170,14 @@ impl<'a> Access<'a> {
     pub(in crate::model) fn fire(&self, wanted: impl Fn(NncWrong) -> bool) -> Option<NncWrong> {
         self.shared.change(|core| {
             let planned = !core.faults.is_empty();
-            planned.then(|| core.faults.fire_nnc(None, wanted)).flatten()
+            planned
+                .then(|| core.faults.fire_nnc(None, wanted))
+                .flatten()
         })
     }
 
     /// The same for faults of the whole chip.
-    pub(in crate::model) fn fire_fault<T>(
-        &self,
-        pick: impl Fn(&Fault) -> Option<T>,
-    ) -> Option<T> {
+    pub(in crate::model) fn fire_fault<T>(&self, pick: impl Fn(&Fault) -> Option<T>) -> Option<T> {
         self.shared.change(|core| core.faults.fire(pick))
     }
 }

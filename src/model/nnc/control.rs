@@ -1,9 +1,10 @@
 //! The checks of a request in order, and the table of who answers it.
 
 use super::super::core::Core;
+use super::Opcodes;
 use super::refusal::{Outcome, Refusal, done, reply};
 use super::slot::Raw;
-use super::Opcodes;
+use crate::spec::nnc::MAX_MESSAGE;
 use crate::spec::nnc::command::Command;
 use crate::spec::nnc::event::{Event, Priority};
 use crate::spec::nnc::identity::{CoreIdentify, GetDeviceInformation, Identify};
@@ -18,7 +19,6 @@ use crate::spec::nnc::state::{
 };
 use crate::spec::nnc::status::{Status, code};
 use crate::spec::nnc::stored;
-use crate::spec::nnc::MAX_MESSAGE;
 
 /// What the checks say.
 pub(super) enum Checked<'a> {
@@ -263,7 +263,9 @@ impl Core {
                 Ok(())
             }),
             67 => self.run(request, |core, GetOvercurrent {}| Ok(core.overcurrent())),
-            73 => self.run(request, |core, wanted: SetSleepState| core.set_sleep(&wanted)),
+            73 => self.run(request, |core, wanted: SetSleepState| {
+                core.set_sleep(&wanted)
+            }),
             34 | 35 | 38..=40 | 43 | 44 | 68..=70 => self.kept(request),
             _ => accept(request),
         }
@@ -364,7 +366,10 @@ fn accept(request: &Request<'_>) -> Outcome {
     for length in lengths {
         let mut bytes = length.min;
         if matches!(request.opcode.0, I2C_READ | SENSOR_READ) {
-            let count = request.params.last().and_then(|param| param.try_into().ok());
+            let count = request
+                .params
+                .last()
+                .and_then(|param| param.try_into().ok());
             let count = count.map_or(0, u32::from_be_bytes);
             bytes = usize::try_from(count).unwrap_or(usize::MAX);
             if !length.fits(bytes) {

@@ -85,7 +85,9 @@ impl Device {
 
     /// Nothing else uses the core while nobody runs a network; that one does is left out.
     pub(super) fn idle_time(&self) -> IdleTime {
-        let idle = self.idle_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let idle = self
+            .idle_since
+            .map_or(Duration::ZERO, |since| since.elapsed());
         IdleTime {
             nanoseconds: u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX),
         }

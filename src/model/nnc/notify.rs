@@ -173,7 +173,9 @@ impl Core {
             event: sample(event::id::TEMPERATURE),
         };
         let mut message = notification.encode(EventForm::Current);
-        let length = usize::try_from(bytes).unwrap_or(0).min(usize::from(u16::MAX));
+        let length = usize::try_from(bytes)
+            .unwrap_or(0)
+            .min(usize::from(u16::MAX));
         message.resize(length, 0x5a);
         if let Some(told) = message.get_mut(24..HEADER) {
             let payload = bytes.saturating_sub(u32::try_from(HEADER).unwrap_or(0));
@@ -185,7 +187,9 @@ impl Core {
     fn flood(&mut self, bytes: u32) {
         // More than two rounds look like one.
         let bytes = bytes.min(log::DATA_LEN * 2 + bytes % log::DATA_LEN);
-        let line: Vec<u8> = (0..bytes).map(|at| b"0123456789abcde\n"[usize::try_from(at % 16).unwrap_or(0)]).collect();
+        let line: Vec<u8> = (0..bytes)
+            .map(|at| b"0123456789abcde\n"[usize::try_from(at % 16).unwrap_or(0)])
+            .collect();
         for cpu in Cpu::ALL {
             self.write_ring(cpu, &line);
         }

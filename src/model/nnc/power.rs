@@ -150,6 +150,10 @@ impl Core {
 fn whole(samples: f64) -> u32 {
     (0..32).rev().fold(0, |sum: u32, bit| {
         let more = sum | 1 << bit;
-        if f64::from(more) <= samples { more } else { sum }
+        if f64::from(more) <= samples {
+            more
+        } else {
+            sum
+        }
     })
 }

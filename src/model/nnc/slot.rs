@@ -51,8 +51,9 @@ impl Core {
     /// The doorbell was rung while this firmware is what the chip has.
     pub(in crate::model) fn ring_nnc(&mut self, bits: u32) {
         if !self.firmware.is_running() {
-            self.complaints
-                .add(format!("the doorbell was rung with {bits:#x} while no firmware runs"));
+            self.complaints.add(format!(
+                "the doorbell was rung with {bits:#x} while no firmware runs"
+            ));
             return;
         }
         self.work = true;
@@ -113,17 +114,20 @@ impl Core {
         Some(raw)
     }
 
-    /// The request is dealt with. `life` is what it was when it was taken; after a restart nobody waits.
-    pub(super) fn end_request(&mut self, life: u64) {
-        if self.nnc.life == life {
+    /// The request is dealt with, and the next may come. `life` is what it was when it was taken; `false` after a
+    /// restart: nobody waits for an answer.
+    pub(super) fn end_request(&mut self, life: u64) -> bool {
+        let current = self.nnc.life == life;
+        if current {
             self.nnc.request = None;
             self.nnc.executing = false;
         }
+        current
     }
 
     /// Answers the request that was being carried out.
     pub(super) fn respond(&mut self, life: u64, opcode: Opcode, message: &Message) {
-        if self.nnc.life != life {
+        if !self.end_request(life) {
             return;
         }
         if let Some(NncWrong::Storm(count)) = self
@@ -177,8 +181,7 @@ impl Core {
             Some(NncWrong::BadSize) => length = u32::try_from(MAX_MESSAGE).unwrap_or(0) + 1,
             _ => {}
         }
-        self.memory
-            .copy_in(place(RESPONSE, slot::MESSAGE), bytes);
+        self.memory.copy_in(place(RESPONSE, slot::MESSAGE), bytes);
         self.memory
             .copy_in(place(RESPONSE, slot::LENGTH), &length.to_le_bytes());
         self.memory.copy_in(place(RESPONSE, slot::DIGEST), &sum);
@@ -189,7 +192,7 @@ impl Core {
 
     /// Answers as before.
     pub(super) fn respond_again(&mut self, life: u64, bytes: &[u8]) {
-        if self.nnc.life == life {
+        if self.end_request(life) {
             self.write_response(bytes, None);
         }
     }

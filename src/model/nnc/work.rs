@@ -15,7 +15,7 @@ use crate::spec::board::Mode;
 use crate::spec::control::software;
 use crate::spec::nnc::Cpu;
 use crate::spec::nnc::command::Command;
-use crate::spec::nnc::message::{Message, Request, echo};
+use crate::spec::nnc::message::{Message, REQUEST_HEADER, Request, echo};
 use crate::spec::nnc::opcode::Opcode;
 use crate::spec::nnc::state::{Reset, ResetKind};
 use crate::spec::nnc::status::{Status, code};
@@ -103,10 +103,7 @@ impl Runner {
             }
             Task::Control(raw) => {
                 self.control(&mut access, shared, &raw);
-                shared.change(|core| {
-                    core.end_request(raw.life);
-                    core.nnc.step = true;
-                });
+                shared.change(|core| core.nnc.step = true);
             }
             Task::Step => {
                 let next = self.executor.step(&mut access);
@@ -120,9 +117,10 @@ impl Runner {
     }
 
     fn control(&mut self, access: &mut Access<'_>, shared: &Shared, raw: &Raw) {
-        let (sequence, opcode) = raw
-            .message()
-            .map_or((0, Opcode(0)), echo);
+        // What is too short or too long is not even looked at.
+        let message = raw.message();
+        let whole = message.filter(|message| message.len() >= REQUEST_HEADER);
+        let (sequence, opcode) = whole.map_or((0, Opcode(0)), echo);
         let checked = shared.change(|core| {
             let wrong = |what| matches!(what, NncWrong::Status(_) | NncWrong::Reset);
             match core.faults.fire_nnc(Some(opcode.0), wrong) {
@@ -137,7 +135,10 @@ impl Runner {
             }
         });
         let outcome = match checked {
-            Checked::Silent => return,
+            Checked::Silent => {
+                shared.change(|core| core.end_request(raw.life));
+                return;
+            }
             Checked::Again(bytes) => {
                 shared.change(|core| core.respond_again(raw.life, &bytes));
                 return;

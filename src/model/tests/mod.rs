@@ -8,6 +8,7 @@ mod files;
 mod host;
 mod infer;
 mod mailbox;
+mod nnc;
 mod random;
 mod rpc;
 mod rpc_faults;

@@ -7,17 +7,17 @@ use crate::model::soc::recorded::answers;
 use crate::transport::local::{ByteEnables, Endpoint};
 
 /// Numbers that look random and are the same each time.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u32) -> u32 {
+    pub(super) fn roll(&mut self, sides: u32) -> u32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         u32::try_from(self.0 >> 33).unwrap() % sides
     }
 
-    fn word(&mut self) -> u32 {
+    pub(super) fn word(&mut self) -> u32 {
         // Small numbers and single bits are what registers hold.
         match self.roll(4) {
             0 => self.roll(16),

@@ -1,0 +1,11 @@
+//! NNC mode, driven by a raw host: bytes at the bus in the order in which the vendor's kernel driver moves them.
+
+mod boot;
+mod controls;
+mod faults;
+mod golden;
+mod host;
+mod logs;
+mod notifications;
+mod random;
+mod wrong_host;
