@@ -3,11 +3,14 @@
 //! Where the chip runs a server (`soc`) and where the host drives the neural core itself (`nnc`) they mean the same;
 //! the two may not import each other, so the words stand here.
 
+mod detection;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
+pub use self::detection::{DetectionOptions, NoThreshold, Threshold};
 use crate::dma::DmaBuffer;
 use crate::hef::{
     DataType, Direction as Flow, HefError, LayerQuantization, NetworkGroup, NmsShape, Order, Shape,
@@ -36,6 +39,16 @@ pub enum Latency {
     Measured,
 }
 
+/// What is done with frames between the user and the neural core, beside what the core does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PostProcessing {
+    /// What the file says: detection, argmax, and the order and padding of elements.
+    #[default]
+    Usual,
+    /// Nothing: frames are those of the neural core.
+    Off,
+}
+
 /// In which type and order a stream travels; what is `None` is as the file has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StreamFormat {
@@ -57,6 +70,8 @@ pub struct ConfigureOptions {
     pub latency: Latency,
     /// Formats of streams by name.
     pub formats: Vec<(String, StreamFormat)>,
+    /// Detections otherwise than their file says, by the name of their stream; only where the chip's server makes them.
+    pub detections: Vec<(String, DetectionOptions)>,
     /// Priority, 0 to 31; only with the scheduler.
     pub priority: Option<u8>,
     /// Frames that must wait before the scheduler runs the model; only with the scheduler.
@@ -85,18 +100,23 @@ pub struct StreamInfo {
 }
 
 /// The streams of one direction that `name` selects, in the order of their buffers.
-pub(crate) fn streams(
+/// Where `post_processing` is off they are the neural core's own.
+///
+/// # Errors
+/// There are none; those of the neural core are not known ([`NetworkGroup::raw_streams`]).
+pub fn streams(
     group: &NetworkGroup,
     name: &str,
     direction: Flow,
+    post_processing: PostProcessing,
 ) -> Result<Vec<VirtualStream>, HefError> {
     // The name of the group stands for all of its networks.
     let network = if name == group.name { "" } else { name };
-    let found: Vec<_> = group
-        .virtual_streams_of(direction)
-        .filter(|stream| group.selects(network, &stream.network))
-        .cloned()
-        .collect();
+    let mut found = match post_processing {
+        PostProcessing::Usual => group.virtual_streams_of(direction).cloned().collect(),
+        PostProcessing::Off => group.raw_streams(direction)?,
+    };
+    found.retain(|stream| group.selects(network, &stream.network));
     if found.is_empty() {
         return Err(HefError::NotFound {
             what: "stream",
@@ -120,6 +140,11 @@ impl StreamInfo {
         let asked = asked.map(|(_, format)| *format).unwrap_or_default();
         let data_type = asked.data_type.unwrap_or(stream.data_type);
         let order = asked.order.unwrap_or(stream.order);
+        let detected = match options.detection(&stream.name) {
+            Some(detection) => Some(detection.applied(stream, order)?),
+            None => None,
+        };
+        let stream = detected.as_ref().unwrap_or(stream);
         let bytes = stream.frame_bytes_as(data_type, order)?;
         Ok(Self {
             name: stream.name.clone(),
@@ -134,14 +159,21 @@ impl StreamInfo {
 }
 
 impl ConfigureOptions {
-    /// A stream that is named in the formats and is none of `streams`.
+    /// What is asked of the detections of a stream.
+    pub(crate) fn detection(&self, stream: &str) -> Option<&DetectionOptions> {
+        let found = self.detections.iter().find(|(name, _)| name == stream);
+        found.map(|(_, detection)| detection)
+    }
+
+    /// A stream that is named here and is none of `streams`.
     pub(crate) fn unknown_stream<'a>(
         &self,
         streams: impl Iterator<Item = &'a VirtualStream> + Clone,
     ) -> Option<&str> {
         let known = |name: &str| streams.clone().any(|stream| stream.name == name);
-        let mut names = self.formats.iter().map(|(name, _)| name.as_str());
-        names.find(|name| !known(name))
+        let formats = self.formats.iter().map(|(name, _)| name.as_str());
+        let detections = self.detections.iter().map(|(name, _)| name.as_str());
+        formats.chain(detections).find(|name| !known(name))
     }
 }
 

@@ -7,7 +7,7 @@ use super::config::ChannelConfig;
 use super::error::{HefError, Result};
 use super::layer::{Body, Direction, EdgeLayer, Layer};
 use super::postprocess::PostProcess;
-use super::stream::{PhysicalStream, VirtualStream};
+use super::stream::{PhysicalStream, VirtualStream, user_frame_bytes};
 
 /// One separately configurable model.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -22,6 +22,9 @@ pub struct NetworkGroup {
     pub post_processing: Vec<PostProcess>,
     /// Names of the virtual outputs in presentation order.
     pub output_order: Vec<String>,
+    /// Names of the outputs without post-processing, in presentation order; empty where the file does not say.
+    #[serde(skip)]
+    pub raw_output_order: Vec<String>,
     /// Streams at the border of the chip, in the order of the contexts.
     pub streams: Vec<PhysicalStream>,
     /// What the user sends and gets: inputs, then outputs in presentation order.
@@ -140,6 +143,99 @@ impl NetworkGroup {
         self.virtual_streams
             .iter()
             .filter(move |stream| stream.direction == direction)
+    }
+
+    /// What the user sends and gets where post-processing is switched off: the frames of the neural core, in its own
+    /// order and with its padding; outputs in presentation order.
+    ///
+    /// # Errors
+    ///
+    /// [`HefError::Unusable`] if the neural core makes boxes itself, whose frames have no known form here, if a frame
+    /// would not fit 32 bits, or if the file does not order its several outputs.
+    ///
+    /// Source: vendor hailort v5.2.0, `libhailort/src/hef/hef.cpp`, `src/hef/layer_info.hpp` (IS_PP_DISABLED).
+    pub fn raw_streams(&self, direction: Direction) -> Result<Vec<VirtualStream>> {
+        let mut raw = Vec::new();
+        for edge in self.core_op().boundary(direction) {
+            match &edge.body {
+                Body::Plain(layer) => raw.push(self.raw_stream(edge, layer)?),
+                Body::Mux(mux) => {
+                    for leaf in mux.leaves() {
+                        raw.push(self.raw_stream(edge, leaf)?);
+                    }
+                }
+                // Its order is that of the user in any case.
+                Body::Planes(planes) => raw.extend(
+                    self.virtual_streams_of(direction)
+                        .find(|stream| stream.name == planes.name)
+                        .cloned(),
+                ),
+            }
+        }
+        if direction == Direction::DeviceToHost && raw.len() > 1 {
+            let place = |stream: &VirtualStream| {
+                let mut names = self.raw_output_order.iter();
+                names.position(|name| *name == stream.name)
+            };
+            if let Some(stream) = raw.iter().find(|stream| place(stream).is_none()) {
+                return Err(HefError::Unusable {
+                    place: format!("group `{}`", self.name),
+                    what: "order of outputs without post-processing",
+                    expected: format!("a place for {:?}", stream.name),
+                    found: super::error::list(&self.raw_output_order),
+                });
+            }
+            raw.sort_by_key(place);
+        }
+        Ok(raw)
+    }
+
+    fn raw_stream(&self, edge: &EdgeLayer, layer: &Layer) -> Result<VirtualStream> {
+        let unusable = |what, expected: &str, found: String| HefError::Unusable {
+            place: format!("layer `{}`", layer.name),
+            what,
+            expected: expected.to_owned(),
+            found,
+        };
+        if layer.nms.is_some() {
+            let found = "boxes that the neural core makes".to_owned();
+            return Err(unusable("frame without post-processing", "a tensor", found));
+        }
+        // Layers of the core may have a number behind the name of their output.
+        let listed = self.raw_output_order.iter();
+        let listed = listed.filter(|name| layer.name.starts_with(name.as_str()));
+        let name = match edge.direction {
+            Direction::DeviceToHost => listed.max_by_key(|name| name.len()),
+            Direction::HostToDevice => None,
+        };
+        let (data_type, order, shape) = (layer.data_type, layer.order, layer.hw_shape);
+        let bytes = user_frame_bytes(order, data_type, shape, None);
+        let network = self
+            .core_op()
+            .networks
+            .get(usize::from(layer.network_index));
+        let network = network.map_or(self.name.as_str(), String::as_str);
+        Ok(VirtualStream {
+            name: name.unwrap_or(&layer.name).clone(),
+            direction: edge.direction,
+            network: format!("{}/{network}", self.name),
+            data_type,
+            order,
+            transposed: layer.transposed,
+            shape,
+            quantization: layer.quantization.shown(edge.direction),
+            by_feature: layer.quantization.clone(),
+            nms: None,
+            frame_bytes: bytes
+                .ok_or_else(|| unusable("frame size", "at most 32 bits", shape.to_string()))?,
+            streams: edge
+                .streams()
+                .iter()
+                .map(|layer| layer.name.clone())
+                .collect(),
+            layers: vec![layer.name.clone()],
+            post_processing: None,
+        })
     }
 
     /// The default network name, which stands for all networks of the group.

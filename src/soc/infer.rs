@@ -8,7 +8,8 @@ mod model;
 mod run;
 
 pub use crate::infer::{
-    ConfigureOptions, Frame, Latency, Left, PowerMode, StreamFormat, StreamInfo,
+    ConfigureOptions, DetectionOptions, Frame, Latency, Left, NoThreshold, PostProcessing,
+    PowerMode, StreamFormat, StreamInfo, Threshold, streams,
 };
 pub use configured::Configured;
 pub use model::{Model, Scheduling, Vdevice, VdeviceOptions};

@@ -102,7 +102,7 @@ fn group(message: &types::NetworkGroup, at: &At<'_>, rules: &Rules<'_>) -> Build
             .bad("layouts", "at least 1 in a file of this architecture", 0));
     };
     let networks = networks(message, first_partial, core, &name, &at, rules)?;
-    let output_order = output_order(message, first_partial, core, &at, rules)?;
+    let (output_order, raw_output_order) = output_order(message, first_partial, core, &at, rules)?;
     let post_processing = if rules.net_flow {
         flow::post_processing(message, core_op, &at)?
     } else {
@@ -117,6 +117,7 @@ fn group(message: &types::NetworkGroup, at: &At<'_>, rules: &Rules<'_>) -> Build
         variants: variants.into_iter().map(|(core_op, _)| core_op).collect(),
         post_processing,
         output_order,
+        raw_output_order,
         streams: physical,
         virtual_streams,
         bottleneck_fps: metadata.bottleneck_fps,
@@ -236,24 +237,30 @@ fn networks(
     Ok(names)
 }
 
-/// Names of the virtual outputs in presentation order.
+/// Names of the virtual outputs in presentation order: with post-processing, and without.
 fn output_order(
     message: &types::NetworkGroup,
     first_partial: Option<&types::NetworkGroup>,
     core: &Core<'_>,
     at: &At<'_>,
     rules: &Rules<'_>,
-) -> Build<Vec<String>> {
+) -> Build<(Vec<String>, Vec<String>)> {
+    let same = |names: &Vec<String>| (names.clone(), names.clone());
     if let Some(fused) = core.fused.filter(|fused| fused.network_has_fused_layers) {
-        return Ok(fused.updated_sorted_output_names.clone());
+        return Ok(same(&fused.updated_sorted_output_names));
     }
     let partial =
         first_partial.filter(|first| !rules.net_flow && !first.sorted_outputs_order.is_empty());
     if let Some(first) = partial {
-        return Ok(first.sorted_outputs_order.clone());
+        return Ok(same(&first.sorted_outputs_order));
     }
     if !message.sorted_outputs_order.is_empty() {
-        return Ok(message.sorted_outputs_order.clone());
+        let raw = message.fused_layers_metadata.as_ref();
+        let raw = raw.map(|fused| fused.updated_sorted_output_names.clone());
+        return Ok((
+            message.sorted_outputs_order.clone(),
+            raw.unwrap_or_default(),
+        ));
     }
     let last = core
         .contexts
@@ -261,7 +268,7 @@ fn output_order(
         .and_then(|context| context.metadata.as_ref());
     match last {
         Some(metadata) if !metadata.sorted_outputs_order.is_empty() => {
-            Ok(metadata.sorted_outputs_order.clone())
+            Ok(same(&metadata.sorted_outputs_order))
         }
         _ => Err(at
             .field(4)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Settings;
 use super::output::network_key;
-use crate::hef::{Body, Connection, DataType, DeviceArch, Direction, Hef, HefError, Layer};
+use crate::hef::{Body, Connection, DataType, DeviceArch, Direction, Hef, HefError};
 use crate::hef::{NetworkGroup, Order, VirtualStream};
 use crate::spec::board::Chip;
 use crate::spec::rpc::Status;
@@ -80,15 +80,17 @@ impl Model {
         let group = hef.group(name).map_err(failed)?;
         // A group's own name stands for all of its networks.
         let network = if name == group.name { "" } else { name };
-        let of = |direction| {
-            let streams = group.virtual_streams_of(direction);
-            let streams = streams.filter(|stream| group.selects(network, &stream.network));
-            streams.cloned().collect::<Vec<_>>()
+        let of = |direction| -> Result<Vec<VirtualStream>, HefError> {
+            let mut streams = if raw {
+                group.raw_streams(direction)?
+            } else {
+                group.virtual_streams_of(direction).cloned().collect()
+            };
+            streams.retain(|stream| group.selects(network, &stream.network));
+            Ok(streams)
         };
-        let mut outputs = of(Direction::DeviceToHost);
-        if raw {
-            outputs = raw_outputs(group, outputs);
-        }
+        let inputs = of(Direction::HostToDevice).map_err(failed)?;
+        let outputs = of(Direction::DeviceToHost).map_err(failed)?;
         Ok(Self {
             owner: 0,
             vdevice: 0,
@@ -96,45 +98,12 @@ impl Model {
             name: group.name.clone(),
             bytes: u64::try_from(file.len()).unwrap_or(0),
             key: network_key(&file, &group.name),
-            inputs: of(Direction::HostToDevice),
+            inputs,
             outputs,
             cache_len: cache_len(group),
             fps: group.bottleneck_fps,
         })
     }
-}
-
-/// What the NN core itself gives: the inputs of post-processing steps in place of their outputs.
-fn raw_outputs(group: &NetworkGroup, cooked: Vec<VirtualStream>) -> Vec<VirtualStream> {
-    let edges = group.core_op().boundary(Direction::DeviceToHost);
-    let layers: Vec<&Layer> = edges
-        .flat_map(|edge| match &edge.body {
-            Body::Plain(layer) => vec![layer],
-            Body::Mux(mux) => mux.leaves(),
-            Body::Planes(planes) => planes.planes.iter().collect(),
-        })
-        .collect();
-    let mut outputs = Vec::new();
-    for stream in cooked {
-        if stream.post_processing.is_none() {
-            outputs.push(stream);
-            continue;
-        }
-        let of_stream = |layer: &&&Layer| stream.layers.contains(&layer.name);
-        for layer in layers.iter().filter(of_stream) {
-            outputs.push(VirtualStream {
-                name: layer.name.clone(),
-                data_type: layer.data_type,
-                order: layer.order,
-                shape: layer.hw_shape,
-                nms: None,
-                frame_bytes: layer.frame_bytes(),
-                post_processing: None,
-                ..stream.clone()
-            });
-        }
-    }
-    outputs
 }
 
 /// Entries of the longest KV cache.
@@ -190,10 +159,45 @@ fn order(number: u32, own: Order) -> Option<Order> {
     ALL.into_iter().find(|order| order.number() == number)
 }
 
+/// Whether a stream takes what was asked of its detection.
+///
+/// Source: vendor hailort v5.2.0, `libhailort/src/net_flow/pipeline/infer_model.cpp`, `src/network_group/network_group.cpp`.
+fn takes_detection(
+    stream: &VirtualStream,
+    params: &StreamParams,
+    order: Order,
+) -> Result<(), Status> {
+    let set = |count: u32| count != unset::COUNT;
+    let (each, total) = (
+        set(params.nms_max_proposals_per_class),
+        set(params.nms_max_proposals_total),
+    );
+    let masks = set(params.nms_max_accumulated_mask_size);
+    let thresholds = [params.nms_score_threshold, params.nms_iou_threshold];
+    let scores = thresholds.iter().any(|score| *score != unset::SCORE);
+    if !(each || total || masks || scores) {
+        return Ok(());
+    }
+    if stream.direction == Direction::HostToDevice {
+        return Err(Status::INVALID_OPERATION);
+    }
+    let detects = stream.nms.is_some() && stream.post_processing.is_some();
+    if !detects
+        || each && order == Order::NmsByScore
+        || total && order == Order::NmsByClass
+        || masks && stream.order != Order::NmsWithByteMask
+    {
+        return Err(Status::INVALID_ARGUMENT);
+    }
+    Ok(())
+}
+
 /// Frames of a stream as they were asked for.
 fn port(stream: &VirtualStream, params: Option<&StreamParams>) -> Result<Port, Status> {
     let mut stream = stream.clone();
     let params = params.cloned().unwrap_or_else(|| StreamParams {
+        nms_score_threshold: unset::SCORE,
+        nms_iou_threshold: unset::SCORE,
         nms_max_proposals_per_class: unset::COUNT,
         nms_max_accumulated_mask_size: unset::COUNT,
         nms_max_proposals_total: unset::COUNT,
@@ -202,6 +206,7 @@ fn port(stream: &VirtualStream, params: Option<&StreamParams>) -> Result<Port, S
     let bad = Status::INVALID_ARGUMENT;
     let data_type = data_type(params.format_type, stream.data_type).ok_or(bad)?;
     let order = order(params.format_order, stream.order).ok_or(bad)?;
+    takes_detection(&stream, &params, order)?;
     if let Some(nms) = &mut stream.nms {
         let set = |number: u32, place: &mut u32| {
             if number != unset::COUNT {

@@ -1,5 +1,6 @@
 //! A configured model: its streams as they travel, its settings, its runs.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use prost::Message;
@@ -10,7 +11,10 @@ use crate::deadline::Deadline;
 use crate::dma::DmaError;
 use crate::error::{Error, ErrorKind};
 use crate::hef::{DataType, HefError, VirtualStream};
-use crate::infer::{ConfigureOptions, Frame, Latency, PowerMode, StreamInfo};
+use crate::infer::{
+    ConfigureOptions, DetectionOptions, Frame, Latency, PostProcessing, PowerMode, StreamInfo,
+    Threshold,
+};
 use crate::soc::rpc::method::{
     Activate, Configure, Deactivate, DestroyConfigured, GetLatency, RunForDuration,
     SetSchedulerPriority, SetSchedulerThreshold, SetSchedulerTimeout, Shutdown,
@@ -58,6 +62,10 @@ impl Configured {
             let action = format!("the model has no stream {name:?}");
             return Err(Error::new(ErrorKind::BadInput, device, action));
         }
+        if shared.post_processing == PostProcessing::Off && !options.formats.is_empty() {
+            let action = "frames without post-processing have the neural core's formats";
+            return Err(Error::new(ErrorKind::BadInput, device, action));
+        }
         let infos = |streams: &[VirtualStream]| -> Result<Vec<StreamInfo>, HefError> {
             streams
                 .iter()
@@ -71,8 +79,14 @@ impl Configured {
         let body = ConfigureRequest {
             infer_model: model.handle,
             vdevice: shared.handle,
-            inputs: inputs.iter().map(params).collect(),
-            outputs: outputs.iter().map(params).collect(),
+            inputs: inputs
+                .iter()
+                .map(|stream| params(stream, options))
+                .collect(),
+            outputs: outputs
+                .iter()
+                .map(|stream| params(stream, options))
+                .collect(),
             batch_size: options.batch.into(),
             power_mode: match options.power {
                 PowerMode::Performance => power_mode::PERFORMANCE,
@@ -331,7 +345,11 @@ impl Configured {
     }
 }
 
-fn params(stream: &StreamInfo) -> StreamParams {
+fn params(stream: &StreamInfo, options: &ConfigureOptions) -> StreamParams {
+    let none = DetectionOptions::default();
+    let asked = options.detection(&stream.name).unwrap_or(&none);
+    let score = |asked: Option<Threshold>| asked.map_or(unset::SCORE, Threshold::value);
+    let count = |asked: Option<NonZeroU32>| asked.map_or(unset::COUNT, NonZeroU32::get);
     StreamParams {
         name: stream.name.clone(),
         format_order: stream.order.number(),
@@ -340,11 +358,11 @@ fn params(stream: &StreamInfo) -> StreamParams {
             DataType::Uint16 => format_type::UINT16,
             DataType::Float32 => format_type::FLOAT32,
         },
-        nms_score_threshold: unset::SCORE,
-        nms_iou_threshold: unset::SCORE,
-        nms_max_proposals_per_class: unset::COUNT,
-        nms_max_accumulated_mask_size: unset::COUNT,
-        nms_max_proposals_total: unset::COUNT,
+        nms_score_threshold: score(asked.score_threshold),
+        nms_iou_threshold: score(asked.iou_threshold),
+        nms_max_proposals_per_class: count(asked.max_per_class),
+        nms_max_accumulated_mask_size: count(asked.mask_bytes),
+        nms_max_proposals_total: count(asked.max_total),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Configured;
 use crate::error::{Error, ErrorKind};
 use crate::hef::{DeviceArch, Direction, Hef, HefError, VirtualStream};
-use crate::infer::{ConfigureOptions, streams};
+use crate::infer::{ConfigureOptions, PostProcessing, streams};
 use crate::soc::Soc;
 use crate::soc::rpc::method::{CreateInferModel, CreateVdevice, DestroyInferModel, DestroyVdevice};
 use crate::soc::rpc::{Connection, RpcError};
@@ -34,6 +34,9 @@ pub struct VdeviceOptions {
     pub scheduling: Scheduling,
     /// Clients with the same group share the chip; `None` shares it with nobody.
     pub group: Option<String>,
+    /// Whether the chip's server does post-processing. Its switch is one for all of its clients, as of the last virtual
+    /// device that was opened: don't share a chip with clients that want it otherwise.
+    pub post_processing: PostProcessing,
 }
 
 /// A virtual device: models on one of them share the chip. Clones share it; the last one closes its connection.
@@ -48,6 +51,7 @@ pub(super) struct Shared {
     pub(super) connection: Connection,
     pub(super) handle: Option<Handle>,
     pub(super) scheduling: Scheduling,
+    pub(super) post_processing: PostProcessing,
 }
 
 impl Shared {
@@ -72,7 +76,7 @@ impl Soc {
                 group_id: options.group.as_deref().unwrap_or(UNIQUE_GROUP).to_owned(),
                 ..Default::default()
             }),
-            without_post_processing: false,
+            without_post_processing: options.post_processing == PostProcessing::Off,
         };
         let made = connection.call::<CreateVdevice>(&body);
         let made = made.map_err(|error| self.failed("open a virtual device", error))?;
@@ -82,6 +86,7 @@ impl Soc {
                 connection,
                 handle: made.handle,
                 scheduling: options.scheduling,
+                post_processing: options.post_processing,
             }),
         })
     }
@@ -121,8 +126,9 @@ impl Vdevice {
         hef.check_device(arch, Some((version.major, version.minor)))
             .map_err(bad)?;
         let group = hef.group(name).map_err(bad)?;
-        let inputs = streams(group, name, Direction::HostToDevice).map_err(bad)?;
-        let outputs = streams(group, name, Direction::DeviceToHost).map_err(bad)?;
+        let streams = |direction| streams(group, name, direction, shared.post_processing);
+        let inputs = streams(Direction::HostToDevice).map_err(bad)?;
+        let outputs = streams(Direction::DeviceToHost).map_err(bad)?;
         let len = hef.container().file_bytes;
         let body = CreateInferModelRequest {
             vdevice: shared.handle,

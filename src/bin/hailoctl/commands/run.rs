@@ -11,10 +11,12 @@ mod save;
 mod tensor;
 
 use std::convert::Infallible;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use hailo_vfio::hef::{Direction, Hef, HefError, VirtualStream};
+use hailo_vfio::infer::{DetectionOptions, PostProcessing, Threshold, streams};
 
 use self::input::{Inputs, Source};
 use self::measure::Setting;
@@ -80,6 +82,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ORDER", requires = "output")]
     output_order: Option<Layout>,
 
+    #[command(flatten)]
+    detection: Detection,
+
     /// Run so many frames
     #[arg(long, value_name = "N", conflicts_with = "seconds")]
     frames: Option<u64>,
@@ -117,6 +122,73 @@ pub(crate) struct Args {
     firmware: FirmwareArg,
 }
 
+/// What detections do otherwise than their files say.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Post-processing by the chip")]
+struct Detection {
+    /// Drop boxes with a lower score, 0 to 1
+    #[arg(long, value_name = "X")]
+    score_threshold: Option<Threshold>,
+
+    /// Drop boxes that overlap a better one by more, 0 to 1
+    #[arg(long, value_name = "X")]
+    iou_threshold: Option<Threshold>,
+
+    /// Most boxes of a class
+    #[arg(long, value_name = "N")]
+    max_boxes: Option<NonZeroU32>,
+
+    /// Most boxes in all classes; for detections with masks
+    #[arg(long, value_name = "N")]
+    max_boxes_total: Option<NonZeroU32>,
+
+    /// None of it: frames are those of the neural core, in its order and with its padding, outputs saved as they are
+    #[arg(long, conflicts_with_all = ["score_threshold", "iou_threshold", "max_boxes", "max_boxes_total",
+        "input_type", "input_order", "output_order"])]
+    no_post_processing: bool,
+}
+
+impl Detection {
+    /// What is asked for; `None` where nothing is.
+    fn options(&self) -> Option<DetectionOptions> {
+        let mut options = DetectionOptions::default();
+        options.score_threshold = self.score_threshold;
+        options.iou_threshold = self.iou_threshold;
+        options.max_per_class = self.max_boxes;
+        options.max_total = self.max_boxes_total;
+        (options != DetectionOptions::default()).then_some(options)
+    }
+
+    fn post_processing(&self) -> PostProcessing {
+        if self.no_post_processing {
+            PostProcessing::Off
+        } else {
+            PostProcessing::Usual
+        }
+    }
+
+    /// The streams of a network as it will run, and what is asked of them.
+    fn streams(
+        &self,
+        hef: &Hef,
+        name: &str,
+        direction: Direction,
+    ) -> std::result::Result<Vec<VirtualStream>, HefError> {
+        let streams = streams(hef.group(name)?, name, direction, self.post_processing())?;
+        let asked = self.options();
+        let as_asked = |stream: VirtualStream| match &asked {
+            Some(options) if is_detected(&stream) => options.applied(&stream, stream.order),
+            _ => Ok(stream),
+        };
+        streams.into_iter().map(as_asked).collect()
+    }
+}
+
+/// Whether the chip's server makes boxes of it.
+fn is_detected(stream: &VirtualStream) -> bool {
+    stream.is_nms() && stream.post_processing.is_some()
+}
+
 /// A network before it is on the chip.
 struct Network<'a> {
     hef: &'a Hef,
@@ -152,17 +224,30 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
 
 /// All that can be wrong with files is found before a device is opened.
 fn prepare<'a>(args: &Args, hefs: &'a [Hef]) -> Result<(Vec<Network<'a>>, Goal)> {
-    let streams = |direction| -> Result<Vec<_>> {
+    let detection = &args.detection;
+    let streams = |direction| -> Result<Vec<Vec<VirtualStream>>> {
         let of = |(path, hef): (&PathBuf, _)| {
-            streams(hef, &args.network, direction).map_err(|error| hef::failure(path, &error))
+            let streams = detection.streams(hef, &args.network, direction);
+            streams.map_err(|error| hef::failure(path, &error))
         };
         args.files.iter().zip(hefs).map(of).collect()
     };
+    let (into, from) = (
+        streams(Direction::HostToDevice)?,
+        streams(Direction::DeviceToHost)?,
+    );
+    if detection.options().is_some() && !from.iter().flatten().any(is_detected) {
+        let action = "no output of these networks is a detection that the chip makes";
+        return Err(Failure::usage(
+            action,
+            "hailoctl hef tells what outputs are",
+        ));
+    }
     let form = input::Form {
         elements: args.input_type,
         layout: args.input_order,
     };
-    let inputs = input::read(&args.inputs, form, &streams(Direction::HostToDevice)?)?;
+    let inputs = input::read(&args.inputs, form, &borrowed(&into))?;
     let given = inputs.iter().flatten().map(|inputs| inputs.count).max();
     let goal = match (args.frames, args.seconds, given) {
         (Some(frames), ..) => Goal::Frames(frames),
@@ -172,11 +257,11 @@ fn prepare<'a>(args: &Args, hefs: &'a [Hef]) -> Result<(Vec<Network<'a>>, Goal)>
         (None, None, None) => Goal::Time(USUAL),
     };
     let form = save::Form {
-        raw: args.raw_output,
+        raw: args.raw_output || detection.no_post_processing,
         layout: args.output_order,
     };
     let savers = match &args.output {
-        Some(dir) => save::create(dir, form, &streams(Direction::DeviceToHost)?)?,
+        Some(dir) => save::create(dir, form, &borrowed(&from))?,
         None => Vec::new(),
     };
     let savers = savers
@@ -190,17 +275,9 @@ fn prepare<'a>(args: &Args, hefs: &'a [Hef]) -> Result<(Vec<Network<'a>>, Goal)>
     ))
 }
 
-/// The streams of a network, in the order of their buffers.
-fn streams<'a>(
-    hef: &'a Hef,
-    name: &str,
-    direction: Direction,
-) -> std::result::Result<Vec<&'a VirtualStream>, HefError> {
-    let group = hef.group(name)?;
-    let network = if name == group.name { "" } else { name };
-    let selected = |stream: &&VirtualStream| group.selects(network, &stream.network);
-    Ok(group
-        .virtual_streams_of(direction)
-        .filter(selected)
-        .collect())
+fn borrowed(networks: &[Vec<VirtualStream>]) -> Vec<Vec<&VirtualStream>> {
+    networks
+        .iter()
+        .map(|streams| streams.iter().collect())
+        .collect()
 }

@@ -14,7 +14,7 @@ use super::outcome::{self, Outcome};
 use super::progress::{Bars, PACE};
 use super::runner::{Goal, Runner};
 use super::save::Saver;
-use super::{Args, Network};
+use super::{Args, Network, is_detected};
 use crate::commands::expected::Expected;
 use crate::commands::meter::Meter;
 use crate::commands::monitor::{self, Counted, End, Source, Watch};
@@ -43,12 +43,21 @@ impl Setting<'_> {
         output: &mut Output,
     ) -> Result<Exit> {
         let (args, device) = (self.args, self.opened.device.name());
-        let vdevice = soc.vdevice(&VdeviceOptions::default())?;
+        let mut shared = VdeviceOptions::default();
+        shared.post_processing = args.detection.post_processing();
+        let vdevice = soc.vdevice(&shared)?;
         vdevice.connection().set_polling(args.poll);
         let mut options = ConfigureOptions::default();
         options.batch = args.batch;
+        let detection = args.detection.options();
         let load = |network: &Network<'_>| -> Result<(Model, Configured)> {
             let model = vdevice.load(network.hef, &args.network)?;
+            let mut options = options.clone();
+            if let Some(asked) = &detection {
+                let detected = model.outputs().iter().filter(|stream| is_detected(stream));
+                let named = detected.map(|stream| (stream.name.clone(), asked.clone()));
+                options.detections = named.collect();
+            }
             let configured = model.configure(&options)?;
             Ok((model, configured))
         };
