@@ -19,6 +19,7 @@ pub mod infer;
 pub mod irq;
 pub mod mem;
 pub mod model;
+pub mod nnc;
 pub mod pci;
 pub mod soc;
 pub mod spec;

@@ -205,6 +205,17 @@ pub fn stream_registers(
     let fit = |what, value: u64| {
         u16::try_from(value).map_err(|_| fail(what, "at most 65535".to_owned(), value))
     };
+    let page = u64::from(inputs.page);
+    let check_output = |size: u64| match (direction, inputs.outbound) {
+        (Direction::DeviceToHost, Some(outbound)) => {
+            let limit = u64::from(outbound).saturating_sub(8).saturating_sub(page);
+            if size > limit {
+                return Err(fail("buffer size", format!("at most {limit}"), size));
+            }
+            Ok(())
+        }
+        _ => Ok(()),
+    };
     if let Some(nms) = &layer.nms {
         let bytes = fit(
             "bytes per buffer",
@@ -214,6 +225,7 @@ pub fn stream_registers(
             "buffers per frame",
             nms.transfer_bytes() / u64::from(bytes).max(1),
         )?;
+        check_output(bytes.into())?;
         return Ok(StreamRegisters {
             bytes_per_buffer: bytes.into(),
             buffers_per_frame: buffers.into(),
@@ -221,7 +233,6 @@ pub fn stream_registers(
             padding: 0,
         });
     }
-    let page = u64::from(inputs.page);
     let fifo = u64::from(if layer.fifo_bytes == 0 {
         inputs.default_fifo
     } else {
@@ -272,12 +283,7 @@ pub fn stream_registers(
         let expected = format!("a multiple of {step} up to {largest} that divides a frame");
         return Err(fail("buffer size", expected, frame));
     }
-    if let (Direction::DeviceToHost, Some(outbound)) = (direction, inputs.outbound) {
-        let limit = u64::from(outbound).saturating_sub(8).saturating_sub(page);
-        if size > limit {
-            return Err(fail("buffer size", format!("at most {limit}"), size));
-        }
-    }
+    check_output(size)?;
     let buffers = if is_ddr {
         (core * u64::from(layer.core_buffers_per_frame) / size).min(u16::MAX.into())
     } else {

@@ -19,6 +19,9 @@ pub use parts::{
 };
 pub use walk::{Repeated, Step, Walk, WalkError};
 
+pub use crate::spec::descriptor::{MAX_PAGE, MIN_PAGE};
+pub use crate::spec::vdma_bar::{LIST_ALIGNMENT, MAX_DESCRIPTORS, MIN_DESCRIPTORS};
+
 /// Applications configured at a time; firmware may be built with 8.
 pub const MAX_APPLICATIONS: usize = 26;
 /// Contexts of an application, the fixed ones included.
@@ -54,27 +57,6 @@ pub const DEFAULT_DONE_COUNT: u32 = 2;
 ///
 /// Source: vendor hailort v5.2.0, `hailort_driver.cpp`.
 pub const DEFAULT_PAGE: u32 = 512;
-/// Smallest descriptor page in bytes.
-///
-/// Source: vendor hailort v5.2.0, `hailort_driver.cpp`.
-pub const MIN_PAGE: u32 = 64;
-/// Largest descriptor page in bytes; the link may allow less.
-///
-/// Source: vendor hailort v5.2.0, `hailort_driver.cpp`.
-pub const MAX_PAGE: u32 = 4096;
-/// Fewest descriptors of a list.
-///
-/// Source: vendor hailort v5.2.0, `hailort_driver.cpp`.
-pub const MIN_DESCRIPTORS: u32 = 2;
-/// Most descriptors of a list.
-///
-/// Source: vendor hailort v5.2.0, `hailort_driver.cpp`.
-pub const MAX_DESCRIPTORS: u32 = 65_536;
-/// Alignment of a descriptor list in bytes.
-///
-/// Source: vendor hailort-drivers v5.3.0, `common/vdma_common.h`.
-pub const LIST_ALIGNMENT: u64 = 65_536;
-
 /// Stream number that stands for "none" in a change of mapping, by the architecture number of the HEF.
 ///
 /// Source: vendor hailort v5.2.0, `resource_manager_builder.cpp`.

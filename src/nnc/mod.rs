@@ -1,0 +1,3 @@
+//! NNC mode: the host drives the neural core itself.
+
+pub mod plan;

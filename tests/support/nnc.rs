@@ -1,0 +1,290 @@
+//! Networks for NNC mode, made by the test writer, and vectors to hold them to.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::allow_attributes,
+    reason = "every test binary uses a part of it, and a test may fail"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use hailo_vfio::hef::{
+    Action, Body, ConfigPiece, Connection, Context, CoreOp, DataType, Direction, EdgeLayer, Hef,
+    Layer, LayerQuantization, Operation, Order, Peer, Program, Shape, Trigger,
+};
+use serde_json::Value;
+
+use crate::support::model::{Description, Group};
+use crate::support::random::Sample;
+
+pub(crate) fn golden(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(path)
+}
+
+/// A vector of the specification.
+pub(crate) fn vector(name: &str) -> Value {
+    let path = golden("nnc").join(name).with_extension("json");
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+pub(crate) fn bytes(hex: &Value) -> Vec<u8> {
+    let text = hex.as_str().unwrap();
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Writes networks: layers by a few numbers, config words as they are asked for.
+#[derive(Default)]
+pub(crate) struct Network {
+    pub(crate) config: Vec<u8>,
+    pub(crate) channels: usize,
+    pub(crate) networks: Vec<String>,
+    pub(crate) preliminary: Vec<Operation>,
+    pub(crate) contexts: Vec<(Vec<Operation>, Vec<EdgeLayer>)>,
+    pub(crate) extensions: Vec<u32>,
+    pub(crate) optional: Vec<u32>,
+    pub(crate) architecture: u32,
+}
+
+/// FIFO of every layer in bytes.
+pub(crate) const FIFO: u32 = 20480;
+
+pub(crate) fn op(trigger: Trigger, actions: Vec<Action>) -> Operation {
+    Operation { trigger, actions }
+}
+
+pub(crate) fn layer(name: &str, stream: u8, shape: (u32, u32, u32), core: (u16, u16)) -> Layer {
+    let shape = Shape::new(shape.0, shape.1, shape.2);
+    Layer {
+        name: format!("net/{name}"),
+        original_names: Vec::new(),
+        network_index: 0,
+        stream_index: stream,
+        engine: 0,
+        shape,
+        hw_shape: shape,
+        data_type: DataType::Uint8,
+        order: Order::Nhwc,
+        transposed: false,
+        core_bytes_per_buffer: core.0,
+        core_buffers_per_frame: core.1,
+        fifo_bytes: FIFO,
+        feature_padding_payload: None,
+        quantization: LayerQuantization::default(),
+        nms: None,
+        buffer: Some((0, 0)),
+    }
+}
+
+pub(crate) fn edge(direction: Direction, connection: Connection, layer: Layer) -> EdgeLayer {
+    EdgeLayer {
+        direction,
+        connection,
+        pad: None,
+        body: Body::Plain(layer),
+    }
+}
+
+pub(crate) fn input(layer: Layer) -> EdgeLayer {
+    edge(Direction::HostToDevice, Connection::Boundary, layer)
+}
+
+pub(crate) fn output(layer: Layer) -> EdgeLayer {
+    edge(Direction::DeviceToHost, Connection::Boundary, layer)
+}
+
+pub(crate) fn peer(context: u16, stream_index: u8) -> Peer {
+    Peer {
+        context,
+        stream_index,
+        engine: 0,
+    }
+}
+
+pub(crate) fn lcu(cluster: u8, lcu: u8, done_address: u16, done_count: u32) -> Action {
+    Action::EnableLcu {
+        cluster,
+        lcu,
+        network_index: 0,
+        done_address,
+        done_count,
+    }
+}
+
+pub(crate) fn allow(stream: u8) -> Action {
+    Action::AllowInputDataflow { stream }
+}
+
+impl Network {
+    pub(crate) fn new() -> Self {
+        Self {
+            channels: 1,
+            networks: vec!["net".to_owned()],
+            extensions: vec![26],
+            architecture: 103,
+            ..Self::default()
+        }
+    }
+
+    /// Config words of a pattern: index, then number of the write.
+    pub(crate) fn ccw(&mut self, channel: u8, bytes: u32) -> Action {
+        let offset = u64::try_from(self.config.len()).unwrap();
+        let write = u32::try_from(self.config.len() / 8 + 1).unwrap();
+        for word in 0..bytes / 8 {
+            self.config.extend(word.to_le_bytes());
+            self.config.extend(write.to_le_bytes());
+        }
+        self.config
+            .extend(vec![0x11; usize::try_from(bytes % 8).unwrap()]);
+        Action::WriteConfig(ConfigPiece {
+            channel,
+            offset,
+            bytes,
+        })
+    }
+
+    /// The file.
+    pub(crate) fn sample(&self) -> Sample {
+        let program = |operations: &[Operation]| Program {
+            operations: operations.to_vec(),
+            config: Vec::new(),
+        };
+        let contexts = self.contexts.iter().map(|(operations, layers)| Context {
+            name: String::new(),
+            program: program(operations),
+            layers: layers.clone(),
+        });
+        let core = CoreOp {
+            layout: None,
+            networks: self.networks.clone(),
+            config_channel_engines: vec![0; self.channels],
+            preliminary: program(&self.preliminary),
+            contexts: contexts.collect(),
+        };
+        let output_order = core
+            .boundary(Direction::DeviceToHost)
+            .map(|layer| layer.name().to_owned())
+            .collect();
+        let group = Group {
+            name: "net".to_owned(),
+            variants: vec![core],
+            output_order,
+            flow: None,
+            bottleneck_fps: 0.0,
+            latency: 0.0,
+            computational_ops: 0,
+        };
+        Sample {
+            version: 3,
+            description: Description {
+                architecture: self.architecture,
+                proto_version: 1,
+                compiler: (5, 2, 0),
+                timestamp: 0,
+                extensions: self.extensions.clone(),
+                optional: self.optional.clone(),
+                groups: vec![group],
+            },
+            config: self.config.clone(),
+            blobs: Vec::new(),
+            proto_digest: true,
+        }
+    }
+
+    pub(crate) fn hef(&self) -> Hef {
+        Hef::from_bytes(self.sample().file()).unwrap()
+    }
+}
+
+/// The network of `cs_two_contexts`: the first context hands 6144 bytes to the second.
+pub(crate) fn two_contexts() -> Hef {
+    let mut net = Network::new();
+    net.preliminary = vec![op(
+        Trigger::None,
+        vec![
+            net.ccw(0, 1200),
+            net.ccw(0, 72),
+            Action::WaitForModule { module: 0 },
+            lcu(0, 0, 1, 2),
+            lcu(0, 1, 1, 2),
+        ],
+    )];
+    let first = vec![
+        op(
+            Trigger::None,
+            vec![net.ccw(0, 512), Action::WaitForModule { module: 0 }],
+        ),
+        op(Trigger::None, vec![allow(0)]),
+        op(
+            Trigger::OutputDone { stream: 5 },
+            vec![Action::DisableLcu { cluster: 0, lcu: 0 }],
+        ),
+    ];
+    let second = vec![
+        op(Trigger::None, vec![net.ccw(0, 520), lcu(1, 0, 1, 3)]),
+        op(Trigger::None, vec![allow(1)]),
+        op(Trigger::OutputDone { stream: 4 }, vec![]),
+    ];
+    let between = |context, stream| Connection::InterContext {
+        peer: peer(context, stream),
+    };
+    net.contexts = vec![
+        (
+            first,
+            vec![
+                input(layer("input", 0, (32, 32, 8), (256, 32))),
+                edge(
+                    Direction::DeviceToHost,
+                    between(1, 1),
+                    layer("between0", 5, (16, 16, 24), (384, 16)),
+                ),
+            ],
+        ),
+        (
+            second,
+            vec![
+                edge(
+                    Direction::HostToDevice,
+                    between(0, 5),
+                    layer("between1", 1, (16, 16, 24), (384, 16)),
+                ),
+                output(layer("output", 4, (1, 1, 1000), (1000, 1))),
+            ],
+        ),
+    ];
+    net.hef()
+}
+
+/// The worked example of the specification: one input, one output, one context.
+pub(crate) fn worked_example() -> Hef {
+    let mut net = Network::new();
+    net.preliminary = vec![op(
+        Trigger::None,
+        vec![
+            net.ccw(0, 1200),
+            net.ccw(0, 72),
+            Action::WaitForModule { module: 0 },
+            lcu(0, 0, 1, 2),
+            lcu(0, 1, 1, 2),
+            lcu(1, 0, 1, 2),
+        ],
+    )];
+    net.contexts = vec![(
+        vec![op(Trigger::None, vec![allow(0)])],
+        vec![
+            input(layer("input", 0, (32, 32, 8), (256, 32))),
+            output(layer("output", 4, (1, 1, 1000), (1000, 1))),
+        ],
+    )];
+    net.hef()
+}
