@@ -17,6 +17,7 @@ mod error;
 mod geometry;
 mod internal;
 mod locate;
+mod markers;
 mod memory;
 mod pack;
 mod recipe;
