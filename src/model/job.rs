@@ -193,20 +193,34 @@ impl Core {
         self.work = true;
     }
 
-    /// Descriptors of the host's side that can be processed now.
-    pub(super) fn ready_descriptors(&mut self, channel: u32) -> u32 {
+    /// The host's side of a channel, with the descriptors that can be processed now: available, not yet processed, on a
+    /// channel that runs and is not stuck.
+    pub(super) fn ready_descriptors(&mut self, channel: u32) -> Ready {
         let found = self.channels.get(channel);
         let side = found.sides[usize::from(channel >= FIRST_FROM_DEVICE)];
+        let mut ready = Ready {
+            side,
+            life: found.life,
+            count: 0,
+            bad: None,
+        };
         if !side.runs() || found.stuck || side.waiting() == 0 {
-            return 0;
+            return ready;
         }
-        if self.faults.fires(Fault::StuckChannel(channel)) {
-            if let Some(place) = self.channels.get_mut(channel) {
-                place.stuck = true;
+        if !self.faults.is_empty() {
+            if self.faults.fires(Fault::StuckChannel(channel)) {
+                if let Some(place) = self.channels.get_mut(channel) {
+                    place.stuck = true;
+                }
+                return ready;
             }
-            return 0;
+            ready.bad = self.faults.look(|fault| match fault {
+                Fault::DescriptorError(index) => Some(*index),
+                _ => None,
+            });
         }
-        side.waiting()
+        ready.count = side.waiting();
+        ready
     }
 
     /// The firmware of NNC mode is done with `count` descriptors of the host's side; `false` where the channel was
@@ -338,6 +352,17 @@ impl Core {
             }
         }
     }
+}
+
+/// The host's side of a channel that the firmware of NNC mode moves data through.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ready {
+    pub(super) side: Side,
+    pub(super) life: u32,
+    /// Descriptors that can be processed now.
+    pub(super) count: u32,
+    /// The descriptor that fails (a fault).
+    pub(super) bad: Option<u32>,
 }
 
 /// Whose doing a failure is.

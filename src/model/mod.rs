@@ -34,7 +34,7 @@ mod job;
 mod mailbox;
 mod memory;
 pub mod mkfw;
-mod nnc;
+pub mod nnc;
 mod profile;
 mod received;
 mod rom;

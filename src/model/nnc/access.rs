@@ -2,17 +2,15 @@
 //!
 //! Everything here is called by the worker alone, without the chip's lock; each call takes it for as long as it needs.
 
-#![expect(dead_code, reason = "those who run networks do not call all of it yet")]
-
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::refusal::Refusal;
 use super::{NncOptions, NncWrong};
 use crate::addr::Iova;
-use crate::model::channel::Channel;
 use crate::model::chip::Shared;
 use crate::model::fault::Fault;
+use crate::model::job::Ready;
 use crate::model::profile::Profile;
 use crate::model::timing::LinkClock;
 use crate::spec::nnc::Cpu;
@@ -77,15 +75,13 @@ impl<'a> Access<'a> {
 
     // Channels.
 
-    /// Registers of a channel as they are.
-    pub(in crate::model) fn channel(&self, channel: u32) -> Channel {
-        self.shared.lock().core.channels.get(channel)
-    }
-
     /// Opens a channel on a list in the host's memory: 1 << `depth` descriptors as the registers count, none available.
-    pub(in crate::model) fn open(&self, channel: u32, list: u64, depth: u32) {
-        self.shared
-            .change(|core| core.channels.open(channel, list, depth));
+    /// Gives the channel's life.
+    pub(in crate::model) fn open(&self, channel: u32, list: u64, depth: u32) -> u32 {
+        self.shared.change(|core| {
+            core.channels.open(channel, list, depth);
+            core.channels.get(channel).life
+        })
     }
 
     /// Stops both sides of a channel.
@@ -106,8 +102,8 @@ impl<'a> Access<'a> {
             .change(|core| core.channels.feed_host_side(channel, count));
     }
 
-    /// Descriptors that can be processed now: available, not yet processed, on a channel that runs and is not stuck.
-    pub(in crate::model) fn ready(&self, channel: u32) -> u32 {
+    /// The host's side of a channel, with the descriptors that can be processed now.
+    pub(in crate::model) fn ready(&self, channel: u32) -> Ready {
         self.shared.change(|core| core.ready_descriptors(channel))
     }
 
@@ -176,8 +172,8 @@ impl<'a> Access<'a> {
         })
     }
 
-    /// The same for faults of the whole chip.
-    pub(in crate::model) fn fire_fault<T>(&self, pick: impl Fn(&Fault) -> Option<T>) -> Option<T> {
-        self.shared.change(|core| core.faults.fire(pick))
+    /// Whether a fault of the whole chip is due; counted as fired.
+    pub(in crate::model) fn fires(&self, fault: Fault) -> bool {
+        self.shared.change(|core| core.faults.fires(fault))
     }
 }

@@ -22,6 +22,7 @@ mod fault;
 mod log;
 mod notify;
 mod options;
+pub mod output;
 mod power;
 mod refusal;
 mod slot;

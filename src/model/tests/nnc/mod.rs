@@ -1,11 +1,14 @@
 //! NNC mode, driven by a raw host: bytes at the bus in the order in which the vendor's kernel driver moves them.
 
 mod boot;
+mod context;
 mod controls;
 mod faults;
 mod golden;
 mod host;
 mod logs;
+mod mistakes;
+mod net;
 mod notifications;
 mod random;
 mod wrong_host;
