@@ -82,11 +82,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "ORDER", requires = "output")]
     output_order: Option<Layout>,
 
-    #[command(flatten)]
-    detection: Detection,
-
     /// Run so many frames
-    #[arg(long, value_name = "N", conflicts_with = "seconds")]
+    #[arg(long, value_name = "N", conflicts_with = "seconds", value_parser = clap::value_parser!(u64).range(1..))]
     frames: Option<u64>,
 
     /// Run for so long
@@ -120,6 +117,10 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     firmware: FirmwareArg,
+
+    // Its heading would stand above whatever follows.
+    #[command(flatten)]
+    detection: Detection,
 }
 
 /// What detections do otherwise than their files say.

@@ -11,7 +11,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
 use super::outcome::{self, Outcome};
-use super::progress::{Bars, PACE};
+use super::progress::{Bars, Loading, PACE};
 use super::runner::{Goal, Runner};
 use super::save::Saver;
 use super::{Args, Network, is_detected};
@@ -51,6 +51,12 @@ impl Setting<'_> {
         options.batch = args.batch;
         let detection = args.detection.options();
         let load = |network: &Network<'_>| -> Result<(Model, Configured)> {
+            let size = network.hef.container().file_bytes;
+            let name = network
+                .hef
+                .group(&args.network)
+                .map_or("", |group| &group.name);
+            let _loading = self.progress.then(|| Loading::new(name, size));
             let model = vdevice.load(network.hef, &args.network)?;
             let mut options = options.clone();
             if let Some(asked) = &detection {

@@ -8,9 +8,31 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::runner::Goal;
 use crate::commands::meter::Meter;
+use crate::output::bytes;
 
 /// How often there is something new to see.
 pub(super) const PACE: Duration = Duration::from_millis(100);
+/// Says that a network is on its way to the chip, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Loading(ProgressBar);
+
+impl Loading {
+    pub(super) fn new(network: &str, size: u64) -> Self {
+        let style = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}");
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+        bar.set_style(style.expect("the template is ours"));
+        bar.set_message(format!("{network}: loading {}", bytes(size)));
+        bar.enable_steady_tick(PACE);
+        Self(bar)
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
 /// The bars.
 #[derive(Debug)]
 pub(super) struct Bars {
