@@ -22,11 +22,14 @@ Serves one client at a time until Ctrl-C: hailoctl -d vfio-user:SOCKET, or a vir
 Only its owner may connect to the socket.
 
 Profiles: NAME[,KEY=VALUE...]
-  names  default, pi5-gen2-x1, pi5-gen3-x1, m2-gen3-x4, hailo12l
+  names  default, pi5-gen2-x1, pi5-gen3-x1, m2-gen3-x4, hailo12l; in NNC mode hailo15h, hailo15l
   keys   speed=1..4  width=1|2|4  sku=default|0..63  mrrs=128..4096  loaded=VERSION
-         version=VERSION  layout=4.x|5.0|5.1  timing=on|off  chip=hailo10h|hailo12l
+         version=VERSION  layout=4.x|5.0|5.1  timing=on|off
+         chip=hailo10h|hailo12l|hailo15l  mode=soc|nnc
          serial=TEXT  temperature=DEGREES  power=on|off  loopback=on|off  quirks=on|off
          reply-delay=MS  echo=PORT
+         and in NNC mode opcodes=full|accelerator  lenient=on|off  silent=on|off  extended=on|off
+         fw-memory=BYTES
 
 Faults: NAME[=VALUE][:TIMES], TIMES being once, always or a number
   stall-stage=N fail-stage=N reset-at-stage=N fail-after=BYTES lose-irq spurious-irq irq-storm[=N]
@@ -35,12 +38,18 @@ Faults: NAME[=VALUE][:TIMES], TIMES being once, always or a number
   and of the RPC server, NAME[=VALUE][@METHOD][+SKIP]: rpc-slow=MS rpc-drop rpc-twice rpc-wrong-id
   rpc-status=N rpc-bad-magic rpc-bad-size rpc-close rpc-close-early rpc-short-output
   rpc-close-in-input rpc-storm=N rpc-die=MS
+  and of the firmware in NNC mode, NAME[=VALUE][@OPCODE][+SKIP]: nnc-drop nnc-lose-irq nnc-late=MS
+  nnc-bad-md5 nnc-bad-size nnc-wrong-opcode nnc-no-ack nnc-bad-version nnc-long nnc-status=N
+  nnc-reset nnc-storm=N nnc-event=ID nnc-event-count=ID nnc-event-size=BYTES nnc-log-flood=BYTES
+  nnc-log-offset=N nnc-no-driver-down nnc-no-reset nnc-fail-action=K nnc-stuck-wait
+  nnc-stop-channel=C nnc-lose-boundary-irq
 
 Examples:
   hailoctl sim --socket /tmp/chip.sock --stats
   hailoctl sim --socket /tmp/chip.sock --profile pi5-gen2-x1,sku=3 --fault stall-stage=3
   hailoctl -d vfio-user:/tmp/chip.sock fw-load DIR      (from another shell)
   hailoctl sim --rpc-listen 127.0.0.1                   for other clients of the RPC
+  hailoctl sim --socket /tmp/nnc.sock --profile default,mode=nnc
   hailoctl sim mkfw DIR                                 firmware to load";
 
 /// How to serve.
