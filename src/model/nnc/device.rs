@@ -61,6 +61,8 @@ pub(super) struct Device {
 pub(super) struct Measuring {
     pub(super) since: Instant,
     pub(super) sample: Duration,
+    /// When it was stopped. What was measured by then can still be read.
+    pub(super) until: Option<Instant>,
 }
 
 impl Default for Device {

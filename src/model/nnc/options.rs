@@ -1,6 +1,7 @@
 //! What the firmware of NNC mode is like, where builds differ.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::super::profile::parse_switch;
 
@@ -21,6 +22,11 @@ pub enum Opcodes {
 /// Source: vendor hailort v5.2.0, `hailort_driver.hpp`; that all of it is for lists is inferred, unconfirmed.
 const MEMORY: u32 = 80 << 10;
 
+/// From the doorbell to the end of a soft reset: the vendor's driver misses one that is over before it waits.
+///
+/// Source: inferred from vendor hailort-drivers v5.3.0, `linux/pcie/src/nnc.c`; unconfirmed.
+const RESET_DELAY: Duration = Duration::from_millis(20);
+
 /// What the firmware of NNC mode is like. As text, keys of a [`Profile`](crate::model::Profile):
 ///
 /// | key | value |
@@ -30,6 +36,7 @@ const MEMORY: u32 = 80 << 10;
 /// | `silent` | `on` or `off`: whether a request with a wrong MD5 is not answered at all |
 /// | `extended` | `on` or `off`: whether it is a build with extended checks |
 /// | `fw-memory` | bytes for action lists (81920) |
+/// | `reset-delay` | milliseconds that a soft reset takes (20) |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NncOptions {
     /// Which opcodes it has.
@@ -42,6 +49,8 @@ pub struct NncOptions {
     pub extended: bool,
     /// Bytes for action lists.
     pub memory: u32,
+    /// How long a soft reset takes: a virtual machine may need more, to wait for what it began.
+    pub reset_delay: Duration,
 }
 
 impl Default for NncOptions {
@@ -52,6 +61,7 @@ impl Default for NncOptions {
             silent: false,
             extended: false,
             memory: MEMORY,
+            reset_delay: RESET_DELAY,
         }
     }
 }
@@ -70,6 +80,7 @@ impl NncOptions {
             "silent" => self.silent = parse_switch(value)?,
             "extended" => self.extended = parse_switch(value)?,
             "fw-memory" => self.memory = value.parse().ok()?,
+            "reset-delay" => self.reset_delay = Duration::from_millis(value.parse().ok()?),
             _ => return None,
         }
         Some(())
@@ -93,6 +104,9 @@ impl fmt::Display for NncOptions {
         }
         if self.memory != MEMORY {
             write!(f, ",fw-memory={}", self.memory)?;
+        }
+        if self.reset_delay != RESET_DELAY {
+            write!(f, ",reset-delay={}", self.reset_delay.as_millis())?;
         }
         Ok(())
     }

@@ -73,6 +73,11 @@ impl Core {
     ) -> Result<PowerMeasurementSet, Refusal> {
         let (rail, quantity) = self.resolve(wanted.rail, wanted.quantity)?;
         *self.buffer(wanted.buffer)? = Some((rail, quantity));
+        // What another measurement left is forgotten.
+        let stopped = |measuring: &Measuring| measuring.until.is_some();
+        if self.nnc.device.measuring.as_ref().is_some_and(stopped) {
+            self.nnc.device.measuring = None;
+        }
         Ok(PowerMeasurementSet { rail, quantity })
     }
 
@@ -103,6 +108,7 @@ impl Core {
         let sample = Duration::from_micros(2 * u64::from(*period) * u64::from(*average));
         device.measuring = Some(Measuring {
             since: Instant::now(),
+            until: None,
             sample: sample.max(Duration::from_millis(wanted.delay_ms.into())),
         });
         Ok(())
@@ -125,11 +131,13 @@ impl Core {
                 sample_ms: 0.0,
             });
         };
-        let samples = measuring.since.elapsed().div_duration_f64(measuring.sample);
+        let until = measuring.until.unwrap_or_else(Instant::now);
+        let measured = until.saturating_duration_since(measuring.since);
+        let samples = measured.div_duration_f64(measuring.sample);
         let average = value(quantity);
         let sample_ms = measuring.sample.as_secs_f32() * 1000.0;
         if wanted.clear {
-            measuring.since = Instant::now();
+            measuring.since = until;
         }
         Ok(PowerMeasurement {
             samples: whole(samples),
@@ -141,7 +149,9 @@ impl Core {
     }
 
     pub(super) fn stop_measurement(&mut self) -> Result<(), Refusal> {
-        self.nnc.device.measuring = None;
+        if let Some(measuring) = &mut self.nnc.device.measuring {
+            measuring.until.get_or_insert_with(Instant::now);
+        }
         Ok(())
     }
 }

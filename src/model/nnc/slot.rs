@@ -64,7 +64,7 @@ impl Core {
             doorbell::SOC_CONTROL => {
                 let ignored = self.faults.fire_nnc(None, |what| what == NncWrong::NoReset);
                 if ignored.is_none() {
-                    self.nnc.reset_due = Some(self.due(self.timing.answer()));
+                    self.nnc.reset_due = Some(self.due(self.profile.nnc.reset_delay));
                 }
             }
             _ => self.complaints.add(format!(

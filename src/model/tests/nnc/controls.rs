@@ -171,7 +171,16 @@ fn power_is_measured_where_there_is_a_sensor() {
             EXECUTION
         );
     }
+    // The vendor's tool stops first and reads then.
+    let mut samples = 0;
+    while samples == 0 {
+        samples = bench.done(APPLICATION, 11, &[&be(0), &[0]]).word(32);
+    }
     bench.done(APPLICATION, 13, &[]);
+    let stopped = bench.done(APPLICATION, 11, &[&be(0), &[1]]).word(32);
+    assert!(stopped >= samples);
+    let cleared = bench.done(APPLICATION, 11, &[&be(0), &[0]]);
+    assert_eq!(cleared.word(32), 0, "nothing is measured any more");
     let board = bench.control(APPLICATION, 9, &[&be(0x7fff_fffe), &be(3)]);
     assert_eq!(board.status().1, 0x4003_00b3);
 }

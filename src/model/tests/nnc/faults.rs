@@ -30,7 +30,9 @@ fn a_lost_interrupt_leaves_the_response() {
 
 #[test]
 fn a_late_answer_comes_while_another_request_is_asked() {
-    let mut bench = asked("nnc-late=100@46");
+    // The event tells that the request was taken.
+    let mut bench = asked("nnc-late=1500@46,nnc-event=14@46");
+    bench.wait_for(NOTIFICATION, 0);
     bench.done(APPLICATION, 64, &[]);
     bench.wait_for(RESPONSE, 0);
     assert_eq!(bench.response().word(12), 46);
