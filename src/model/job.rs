@@ -39,6 +39,8 @@ pub(super) struct Job {
     /// The fault that ends uploads: its limit, and the bytes that may still arrive.
     pub(super) room: Option<(u64, u64)>,
     pub(super) dram_ready: bool,
+    /// Nothing that could be moved waits behind it on its channel.
+    pub(super) last: bool,
     /// Of a session: the buffer of the chip that the data goes to or comes from.
     pub(super) part: Option<Part>,
 }
@@ -76,6 +78,7 @@ impl Core {
         let found = self.channels.get(channel);
         let [source, destination] = found.sides;
         let batch = |side: &Side| side.waiting().min(side.len() - side.next());
+        let waiting = source.waiting().min(destination.waiting());
         let mut count = batch(&source).min(batch(&destination)).min(BATCH);
         let part = self.begin_part(channel);
         if let Some((_, left)) = part {
@@ -114,6 +117,7 @@ impl Core {
                 room
             },
             dram_ready: self.memory.dram_ready,
+            last: count == waiting,
             part: part.map(|(part, _)| part),
         })
     }

@@ -14,7 +14,7 @@
 //! | BAR 2: channel registers; moving data | `channel`, `side`; `job`, `engine` |
 //! | memory map, what the host wrote there | `memory`, `received` |
 //! | boot stages; control mailbox | `boot`, `rom`; `mailbox` |
-//! | sessions; moving their data; what is behind the ports | `session`; `stream`; `service` |
+//! | sessions, their memory; moving their data; what is behind the ports | `session`, `spare`; `stream`; `service`, `echo` |
 //! | the RPC server | [`soc`] |
 //! | the firmware of NNC mode | `nnc` |
 //! | what it is made from, what it does wrong | `profile`, `timing`, `fault` |
@@ -28,6 +28,7 @@ mod complaint;
 mod config_space;
 mod core;
 mod counters;
+mod echo;
 mod engine;
 mod fault;
 mod job;
@@ -44,6 +45,7 @@ mod service;
 mod session;
 mod side;
 pub mod soc;
+mod spare;
 mod stream;
 mod timing;
 

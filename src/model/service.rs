@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use super::boot::ChipState;
 use super::chip::Shared;
 use super::core::Core;
+use super::echo::serve_echo;
 use super::session::{Gone, SessionId, TO_CHIP, TO_HOST};
 use super::soc::{Server, Settings, System};
+use super::spare::Spare;
 
 /// Most transfers that wait for the host to take them; a sender waits for room.
 const MOST_PENDING: usize = 128;
@@ -42,6 +44,16 @@ pub(super) trait Stream: Send + Sync {
     /// Waits until all that was sent is with the client.
     fn flush(&self, limit: Duration) -> Result<(), Ended>;
 
+    /// Memory for `len` bytes that are all to be written: what is in it is any.
+    fn buffer(&self, len: usize) -> Vec<u8> {
+        vec![0; len]
+    }
+
+    /// Takes memory of no more use, for the next [`Self::buffer`].
+    fn give_back(&self, buffer: Vec<u8>) {
+        drop(buffer);
+    }
+
     /// Lets time pass; less where the stream closes meanwhile and that shows.
     fn rest(&self, time: Duration) {
         std::thread::sleep(time);
@@ -54,7 +66,7 @@ pub(super) trait Stream: Send + Sync {
 /// What listens on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Service {
-    /// Test traffic: see [`echo`].
+    /// Test traffic: see [`super::echo`].
     Echo,
     /// The RPC server.
     Rpc,
@@ -65,7 +77,7 @@ impl Service {
     pub(super) fn run(self, stream: SessionStream) {
         match self {
             Self::Echo => {
-                echo(&stream);
+                serve_echo(&stream);
                 stream.close();
             }
             Self::Rpc => match stream.shared.server() {
@@ -133,14 +145,43 @@ pub(super) struct SessionStream {
     pub(super) id: SessionId,
 }
 
-impl Stream for SessionStream {
-    fn receive(&self, buffer: Vec<u8>, limit: Option<Duration>) -> Result<Vec<u8>, Ended> {
+impl SessionStream {
+    /// Gives a buffer to the engine, to be filled or to be sent.
+    pub(super) fn post(&self, way: usize, buffer: Vec<u8>) -> Result<(), Ended> {
+        let posted = self.shared.change(|core| core.post(self.id, way, buffer));
+        posted.map_err(Ended::from)
+    }
+
+    /// Waits for the oldest buffer that was posted to be filled.
+    pub(super) fn filled(&self, limit: Option<Duration>) -> Result<Vec<u8>, Ended> {
         let deadline = limit.map(|limit| Instant::now() + limit);
-        self.shared
-            .change(|core| core.post(self.id, TO_CHIP, buffer))?;
         self.shared.wait_session(self.id.pair, deadline, |core| {
             core.take_done(self.id, TO_CHIP).transpose()
         })
+    }
+
+    /// Waits until no more than `count` of the transfers that were sent are not with the host.
+    pub(super) fn sent_but(&self, count: usize, limit: Duration) -> Result<(), Ended> {
+        let deadline = Some(Instant::now() + limit);
+        self.shared.wait_session(self.id.pair, deadline, |core| {
+            match core.pending(self.id, TO_HOST) {
+                Err(gone) => Some(Err(gone)),
+                Ok((pending, _)) => (pending <= count).then_some(Ok(())),
+            }
+        })
+    }
+
+    /// Frees what is kept for [`Stream::buffer`].
+    pub(super) fn forget_buffers(&self) {
+        let gone = self.shared.change(|core| core.clear_spare(self.id));
+        drop(gone); // Not under the chip's lock.
+    }
+}
+
+impl Stream for SessionStream {
+    fn receive(&self, buffer: Vec<u8>, limit: Option<Duration>) -> Result<Vec<u8>, Ended> {
+        self.post(TO_CHIP, buffer)?;
+        self.filled(limit)
     }
 
     fn send(&self, parts: Vec<Vec<u8>>, limit: Duration) -> Result<(), Ended> {
@@ -166,14 +207,25 @@ impl Stream for SessionStream {
     }
 
     fn flush(&self, limit: Duration) -> Result<(), Ended> {
-        let deadline = Some(Instant::now() + limit);
-        self.shared.wait_session(self.id.pair, deadline, |core| {
-            match core.pending(self.id, TO_HOST) {
-                Err(gone) => Some(Err(gone)),
-                Ok((0, _)) => Some(Ok(())),
-                Ok(_) => None,
+        self.sent_but(0, limit)
+    }
+
+    fn buffer(&self, len: usize) -> Vec<u8> {
+        let spare = || self.shared.change(|core| core.take_spare(self.id, len));
+        match Spare::keeps(len).then(spare).flatten() {
+            Some(mut buffer) => {
+                buffer.resize(len, 0);
+                buffer
             }
-        })
+            None => vec![0; len],
+        }
+    }
+
+    fn give_back(&self, buffer: Vec<u8>) {
+        if Spare::keeps(buffer.capacity()) {
+            let gone = self.shared.change(|core| core.put_spare(self.id, buffer));
+            drop(gone); // Not under the chip's lock.
+        }
     }
 
     fn rest(&self, time: Duration) {
@@ -215,52 +267,6 @@ impl Shared {
                     woken.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
-        }
-    }
-}
-
-/// The value of an echo's request length that asks the chip to close the session.
-const HANG_UP: u32 = u32::MAX;
-/// Longest echo: what a test could want.
-const LONGEST_ECHO: u32 = 256 << 20;
-/// A test that stalls is over.
-const ECHO_LIMIT: Duration = Duration::from_secs(60);
-
-/// Test traffic: the host sends a transfer of 8 bytes, two little-endian `u32`: how many bytes it will send (0: none)
-/// and how many it wants back (0: none). Then it sends those bytes as one transfer, and gets one transfer made of
-/// them, repeated or cut to the length it asked for; zeros where it sent nothing. A first number of all ones asks the
-/// chip to close the session; lengths above 256 MiB do the same.
-fn echo(stream: &dyn Stream) {
-    let mut head = vec![0; 8];
-    loop {
-        head = match stream.receive(head, None) {
-            Ok(head) => head,
-            Err(_) => return,
-        };
-        let number = |at: usize| {
-            let bytes = head.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
-            bytes.map_or(HANG_UP, u32::from_le_bytes)
-        };
-        let (sent, wanted) = (number(0), number(4));
-        if sent > LONGEST_ECHO || wanted > LONGEST_ECHO {
-            return;
-        }
-        let len = |count: u32| usize::try_from(count).unwrap_or(0);
-        let mut data = Vec::new();
-        if sent > 0 {
-            data = match stream.receive(vec![0; len(sent)], Some(ECHO_LIMIT)) {
-                Ok(data) => data,
-                Err(_) => return,
-            };
-        }
-        let mut reply = data;
-        let have = reply.len();
-        reply.resize(len(wanted), 0);
-        for at in have..if have == 0 { 0 } else { reply.len() } {
-            reply[at] = reply[at % have];
-        }
-        if stream.send(vec![reply], ECHO_LIMIT).is_err() {
-            return;
         }
     }
 }

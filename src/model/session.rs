@@ -15,6 +15,7 @@ use super::core::Core;
 use super::fault::Fault;
 use super::service::Service;
 use super::soc::Settings;
+use super::spare::Spare;
 use crate::spec::control::{Response, code, errno, software};
 use crate::spec::firmware::Version;
 use crate::spec::session::{DESCRIPTORS, MAX_SESSIONS, PAGE, port};
@@ -71,6 +72,7 @@ struct Session {
     number: u64,
     page: u32,
     ways: [Way; 2],
+    spare: Spare,
     /// Both ends take part.
     open: bool,
     /// To be closed by the chip as soon as the host has started its sides: before that nobody would notice.
@@ -214,6 +216,7 @@ impl Core {
             number,
             page: PAGE.min(self.config.max_read_request().max(128)),
             ways: Default::default(),
+            spare: Spare::default(),
             open: true,
             doomed: false,
         });
@@ -388,6 +391,25 @@ impl Core {
         Ok(self.sessions.get(id)?.ways[way].done.pop_front())
     }
 
+    /// A buffer that the session is through with, for `len` bytes.
+    pub(super) fn take_spare(&mut self, id: SessionId, len: usize) -> Option<Vec<u8>> {
+        self.sessions.get(id).ok()?.spare.take(len)
+    }
+
+    /// Keeps a buffer for the session's next transfers; what is too much comes back, to be freed by the caller.
+    pub(super) fn put_spare(&mut self, id: SessionId, buffer: Vec<u8>) -> Vec<Vec<u8>> {
+        match self.sessions.get(id) {
+            Ok(session) => session.spare.put(buffer),
+            Err(Gone) => vec![buffer],
+        }
+    }
+
+    /// Takes away what is kept for the session's next transfers, to be freed by the caller.
+    pub(super) fn clear_spare(&mut self, id: SessionId) -> VecDeque<Vec<u8>> {
+        let session = self.sessions.get(id);
+        session.map_or_else(|Gone| VecDeque::new(), |session| session.spare.clear())
+    }
+
     /// Buffers that wait to be moved, and their bytes.
     pub(super) fn pending(&mut self, id: SessionId, way: usize) -> Result<(usize, usize), Gone> {
         let posted = &self.sessions.get(id)?.ways[way].posted;
@@ -421,14 +443,14 @@ impl Core {
     }
 
     /// The engine gives a part back; what is of no more use is returned, to be freed by the caller.
-    pub(super) fn end_part(&mut self, part: Part) -> Vec<u8> {
+    pub(super) fn end_part(&mut self, part: Part) -> Vec<Vec<u8>> {
         let Part { id, way, bytes, .. } = part;
         let Ok(session) = self.sessions.get(id) else {
-            return bytes;
+            return vec![bytes];
         };
         let way_of = &mut session.ways[way];
         let Some(front) = way_of.posted.front_mut() else {
-            return bytes;
+            return vec![bytes];
         };
         front.bytes = bytes;
         let mut spent = Vec::new();
@@ -438,7 +460,7 @@ impl Core {
             if way == TO_CHIP {
                 way_of.done.push_back(done.bytes);
             } else {
-                spent = done.bytes;
+                spent = session.spare.put(done.bytes);
             }
             self.sessions.wake(id.pair);
         }

@@ -62,6 +62,10 @@ impl Engine {
         }
         let done = std::mem::take(&mut self.done);
         self.link.occupy(batch.part.way, done.bytes);
+        if job.last {
+            // Data that somebody may wait for: it is there when the link has carried it, and no sooner.
+            self.link.settle(batch.part.way);
+        }
         let part = batch.part;
         let spent = shared.change(|core| {
             if done.pages > 0 && core.commit(job, &done, asked) {

@@ -65,6 +65,9 @@ pub(super) struct LinkClock {
     held: [bool; 2],
 }
 
+/// Sleeping is not exact: so much of a wait is spent looking at the clock.
+const SPIN: Duration = Duration::from_micros(100);
+
 /// So much of the time that an engine oversleeps is made up for.
 const CATCH_UP: Duration = Duration::from_millis(20);
 
@@ -87,6 +90,20 @@ impl LinkClock {
             let earliest = now.checked_sub(CATCH_UP).filter(|_| held);
             let start = self.free[way].max(earliest.unwrap_or(now));
             self.free[way] = start + Duration::from_nanos(nanoseconds);
+        }
+    }
+
+    /// Waits until the link has carried what went in this direction. Nothing may be locked.
+    pub(super) fn settle(&self, way: usize) {
+        if !self.on {
+            return;
+        }
+        let left = self.free[way].saturating_duration_since(Instant::now());
+        if left > SPIN {
+            std::thread::sleep(left - SPIN);
+        }
+        while Instant::now() < self.free[way] {
+            std::hint::spin_loop();
         }
     }
 

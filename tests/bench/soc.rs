@@ -96,61 +96,85 @@ fn soc(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// Bytes of each buffer that streams.
+const CHUNK: usize = 1 << 20;
+/// Buffers in flight.
+const AT_ONCE: usize = 8;
+/// Bytes of a measured stream: beside them what it takes to begin and to end is nothing.
+const STREAM: usize = 64 << 20;
+
+/// Streams `times` times [`STREAM`] bytes one way, through buffers of the caller that the rings take as they are.
+fn stream_one_way(soc: &Soc, way: Direction, times: u64) -> Duration {
+    let session = soc.session(ECHO, &soon()).expect("a session");
+    let mut idle: Vec<_> = (0..AT_ONCE)
+        .map(|_| session.buffer(CHUNK, way).expect("memory"))
+        .collect();
+    let bytes = u32::try_from(STREAM).expect("it fits").to_le_bytes();
+    let mut head = [0; 8];
+    let to_device = way == Direction::ToDevice;
+    head[if to_device { 0..4 } else { 4..8 }].copy_from_slice(&bytes);
+    let began = Instant::now();
+    for _ in 0..times {
+        session.send(&head, &soon()).expect("sent");
+        let (mut chunks, mut out) = (STREAM / CHUNK, 0);
+        while chunks > 0 || out > 0 {
+            if chunks > 0
+                && let Some(buffer) = idle.pop()
+            {
+                let begun = if to_device {
+                    session.write(buffer, CHUNK)
+                } else {
+                    session.post_read(buffer, CHUNK)
+                };
+                begun.expect("begun");
+                (chunks, out) = (chunks - 1, out + 1);
+            } else {
+                let done = if to_device {
+                    session.wait_written(&soon())
+                } else {
+                    session.wait_read(&soon())
+                };
+                idle.push(done.expect("done").buffer);
+                out -= 1;
+            }
+        }
+    }
+    began.elapsed()
+}
+
+/// The same both ways at once, each in a session of its own.
+fn stream_both_ways(soc: &Soc, times: u64) -> Duration {
+    std::thread::scope(|scope| {
+        let there = scope.spawn(|| stream_one_way(soc, Direction::ToDevice, times));
+        let back = stream_one_way(soc, Direction::FromDevice, times);
+        there.join().expect("streamed").max(back)
+    })
+}
+
 fn stream(criterion: &mut Criterion) {
-    const CHUNK: usize = 1 << 20;
-    const AT_ONCE: usize = 8;
     let mut group = criterion.benchmark_group("soc stream");
     group.sample_size(10);
-    for (name, profile) in [
-        (
-            "Gen 2 x1 to the device",
-            "default,speed=2,width=1,timing=on,loaded=5.2.0,echo=7",
-        ),
-        (
-            "Gen 3 x1 to the device",
-            "default,speed=3,width=1,timing=on,loaded=5.2.0,echo=7",
-        ),
-        (
-            "Gen 3 x4 to the device",
-            "default,speed=3,width=4,timing=on,loaded=5.2.0,echo=7",
-        ),
-    ] {
-        let (_device, soc) = open(profile);
-        group.throughput(Throughput::Bytes(
-            u64::try_from(CHUNK * AT_ONCE).expect("it fits"),
-        ));
-        group.bench_function(name, |bencher| {
-            bencher.iter_custom(|times| {
-                let session = soc.session(ECHO, &soon()).expect("a session");
-                let total = CHUNK * AT_ONCE * usize::try_from(times).expect("it fits");
-                let mut idle: Vec<_> = (0..AT_ONCE)
-                    .map(|_| session.buffer(CHUNK, Direction::ToDevice).expect("memory"))
-                    .collect();
-                let mut left = total;
-                let began = Instant::now();
-                while left > 0 {
-                    // The echo service takes one transfer at a time, of at most 256 MiB.
-                    let sent = left.min(128 << 20);
-                    let mut head = [0; 8];
-                    head[..4].copy_from_slice(&u32::try_from(sent).expect("it fits").to_le_bytes());
-                    session.send(&head, &soon()).expect("sent");
-                    let mut chunks = sent / CHUNK;
-                    let mut out = 0;
-                    while chunks > 0 || out > 0 {
-                        if chunks > 0
-                            && let Some(buffer) = idle.pop()
-                        {
-                            session.write(buffer, CHUNK).expect("written");
-                            (chunks, out) = (chunks - 1, out + 1);
-                        } else {
-                            idle.push(session.wait_written(&soon()).expect("written").buffer);
-                            out -= 1;
-                        }
-                    }
-                    left -= sent;
-                }
-                began.elapsed()
+    let links = [
+        ("Gen 2 x1", "speed=2,width=1,timing=on"),
+        ("Gen 3 x1", "speed=3,width=1,timing=on"),
+        ("Gen 3 x4", "speed=3,width=4,timing=on"),
+        ("no limit", "timing=off"),
+    ];
+    for (link, keys) in links {
+        let (_device, soc) = open(&format!("default,{keys},loaded=5.2.0,echo=7"));
+        let bytes = u64::try_from(STREAM).expect("it fits");
+        group.throughput(Throughput::BytesDecimal(bytes));
+        for (name, way) in [
+            ("to the device", Direction::ToDevice),
+            ("from the device", Direction::FromDevice),
+        ] {
+            group.bench_function(format!("{link} {name}"), |bencher| {
+                bencher.iter_custom(|times| stream_one_way(&soc, way, times));
             });
+        }
+        // What is told is the figure of one direction.
+        group.bench_function(format!("{link} both ways, each"), |bencher| {
+            bencher.iter_custom(|times| stream_both_ways(&soc, times));
         });
     }
     group.finish();

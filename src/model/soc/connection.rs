@@ -198,10 +198,10 @@ impl Connection {
             self.complain(format!("a buffer of {len} bytes"));
             return Err(Outcome::FailedForGood(Status::OUT_OF_HOST_MEMORY));
         }
-        let buffer = vec![0; len];
         if len == 0 {
-            return Ok(buffer);
+            return Ok(Vec::new());
         }
+        let buffer = self.stream.buffer(len);
         let wrong = |what| what == RpcWrong::CloseInInput;
         let broken = lock(&self.server.faults).fire_rpc(request.action, wrong);
         if broken.is_some() {

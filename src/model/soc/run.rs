@@ -28,6 +28,9 @@ impl Connection {
                 lock(&job.configured.state).shut_down = true;
             }
             self.end_record(&job.configured);
+            for input in job.inputs {
+                self.stream.give_back(input);
+            }
             if let Err(Ended::Closed | Ended::TimedOut) = sent {
                 self.stream.close();
             }
@@ -77,7 +80,7 @@ impl Connection {
                 .and_then(|index| job.inputs.get(index))
                 .filter(|input| self.server.settings.loopback && input.len() == port.bytes);
             same.cloned().unwrap_or_else(|| {
-                let mut output = vec![0; port.bytes];
+                let mut output = self.stream.buffer(port.bytes);
                 fill_output(seed, index, port.float, &mut output);
                 output
             })
