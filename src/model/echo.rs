@@ -27,6 +27,8 @@ const AHEAD: usize = 4;
 /// Serves a client until it closes or asks to be closed.
 pub(super) fn serve_echo(stream: &SessionStream) {
     let mut head = vec![0; 8];
+    // Whether what is kept for transfers is zero.
+    let mut zeros = false;
     loop {
         head = match stream.receive(head, None) {
             Ok(head) => head,
@@ -42,9 +44,15 @@ pub(super) fn serve_echo(stream: &SessionStream) {
         }
         let len = |count: u32| usize::try_from(count).unwrap_or(0);
         let done = match (len(sent), len(wanted)) {
-            (sent, 0) => swallow(stream, sent),
-            (0, wanted) => supply(stream, wanted),
-            (sent, wanted) => echo(stream, sent, wanted),
+            (0, wanted) => supply(stream, wanted, std::mem::replace(&mut zeros, true)),
+            (sent, wanted) => {
+                zeros = false;
+                if wanted == 0 {
+                    swallow(stream, sent)
+                } else {
+                    echo(stream, sent, wanted)
+                }
+            }
         };
         if done.is_err() {
             return;
@@ -69,11 +77,12 @@ fn swallow(stream: &SessionStream, mut left: usize) -> Result<(), Ended> {
     }
 }
 
-/// Sends `left` zeros.
-fn supply(stream: &SessionStream, mut left: usize) -> Result<(), Ended> {
-    // What is kept from now on was sent from here, and is zero.
-    stream.sent_but(0, LIMIT)?;
-    stream.forget_buffers();
+/// Sends `left` zeros; `zeros` is whether all that is kept for transfers is zero, as it is from now on.
+fn supply(stream: &SessionStream, mut left: usize, zeros: bool) -> Result<(), Ended> {
+    if !zeros {
+        stream.sent_but(0, LIMIT)?;
+        stream.forget_buffers();
+    }
     while left > 0 {
         stream.sent_but(AHEAD - 1, LIMIT)?;
         let piece = left.min(PIECE);

@@ -61,7 +61,7 @@ impl Engine {
             }
         }
         let done = std::mem::take(&mut self.done);
-        self.link.occupy(batch.part.way, done.bytes);
+        self.link.occupy(batch.part.way, done.bytes, !job.last);
         if job.last {
             // Data that somebody may wait for: it is there when the link has carried it, and no sooner.
             self.link.settle(batch.part.way);
@@ -87,6 +87,11 @@ impl Engine {
         for index in 0..job.count {
             let descriptor = self.descriptor(batch.host, index);
             let at = batch.part.at + batch.run.len;
+            if batch.goes_on(&descriptor, at) {
+                batch.run.pages += 1;
+                batch.run.len += batch.part.page;
+                continue;
+            }
             let len = match batch.check(index, &descriptor, at) {
                 Ok(len) => len,
                 Err(refusal) => {
@@ -133,7 +138,7 @@ impl Engine {
     /// stopped meanwhile.
     fn tell_part(&mut self, shared: &Shared, batch: &Batch<'_>) -> bool {
         let done = std::mem::take(&mut self.done);
-        self.link.occupy(batch.part.way, done.bytes);
+        self.link.occupy(batch.part.way, done.bytes, true);
         let mut asked = [false; 2];
         asked[batch.host] = true;
         shared.change(|core| {
@@ -168,6 +173,24 @@ impl Engine {
 }
 
 impl Batch<'_> {
+    /// Whether a descriptor is a plain full page right behind the ones gathered: nearly all are. `at` is where its
+    /// page begins in the chip's buffer.
+    fn goes_on(&self, descriptor: &Descriptor, at: usize) -> bool {
+        let (run, page) = (&self.run, self.part.page);
+        let so_far = u64::try_from(run.len).unwrap_or(u64::MAX);
+        let expected = Descriptor::new(
+            u32::try_from(page).unwrap_or(0),
+            Iova(run.host.wrapping_add(so_far)),
+            data_id::HOST,
+            control::PLAIN,
+        );
+        run.pages > 0
+            && descriptor.words()[..3] == expected.words()[..3]
+            && run.len + page <= SLICE
+            && at + page <= self.part.bytes.len()
+            && self.job.bad.is_none()
+    }
+
     /// Moves `len` bytes between the host's memory and the next place in the chip's buffer.
     fn copy(&mut self, address: u64, len: usize) -> Result<(), Refusal> {
         let at = self.part.at;

@@ -81,12 +81,12 @@ impl LinkClock {
         }
     }
 
-    /// So many bytes go in this direction.
-    pub(super) fn occupy(&mut self, way: usize, bytes: u64) {
+    /// So many bytes go in this direction; whether more wait behind them.
+    pub(super) fn occupy(&mut self, way: usize, bytes: u64, more: bool) {
         if self.on {
             let nanoseconds = bytes.saturating_mul(1_000_000_000) / self.rate;
             let now = Instant::now();
-            let held = std::mem::take(&mut self.held[way]);
+            let held = std::mem::replace(&mut self.held[way], more);
             let earliest = now.checked_sub(CATCH_UP).filter(|_| held);
             let start = self.free[way].max(earliest.unwrap_or(now));
             self.free[way] = start + Duration::from_nanos(nanoseconds);
@@ -157,7 +157,7 @@ mod tests {
         let mut link = LinkClock::new(&timing);
         assert_eq!(link.busy(before), [false; 2]);
         for _ in 0..10 {
-            link.occupy(0, 390_000);
+            link.occupy(0, 390_000, false);
         }
         assert_eq!(link.busy(before), [true, false]);
         let due = link.due(before).unwrap();
@@ -167,7 +167,7 @@ mod tests {
         while Instant::now() < due {
             std::hint::spin_loop();
         }
-        link.occupy(0, 390_000);
+        link.occupy(0, 390_000, false);
         assert_eq!(link.due(before), Some(due + Duration::from_millis(1)));
     }
 
@@ -176,7 +176,7 @@ mod tests {
         let timing = Timing::new(&Profile::default());
         assert_eq!(timing.stage(true), Duration::ZERO);
         let mut link = LinkClock::new(&timing);
-        link.occupy(1, u64::MAX);
+        link.occupy(1, u64::MAX, false);
         assert_eq!(link.due(Instant::now()), None);
     }
 }
