@@ -324,6 +324,7 @@ fn runs_end_when_the_chip_closes_and_their_frames_come_back() {
         "rpc-close@18+2",
         "rpc-close-early@18+2",
         "rpc-short-output@18+2",
+        "rpc-close-in-input@18+2",
     ] {
         let (_bench, _device, soc) = open(fault);
         let model = load(&soc, &sample("v3_single"));
@@ -350,6 +351,23 @@ fn runs_end_when_the_chip_closes_and_their_frames_come_back() {
             .run(configured.frame().unwrap(), &soon())
             .unwrap();
     }
+}
+
+#[test]
+fn a_close_while_a_file_arrives_is_told_and_the_next_load_works() {
+    each_way(|way| {
+        let (bench, _device, soc) = open_as(way, "5.2.0", "rpc-close-in-input@2");
+        let hef = Hef::open(sample("v3_single")).unwrap();
+        let error = soc.load(&hef).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Gone, "{error}");
+        let model = soc.load(&hef).unwrap();
+        let configured = model.configure(&ConfigureOptions::default()).unwrap();
+        configured
+            .run(configured.frame().unwrap(), &soon())
+            .unwrap();
+        drop((configured, model));
+        bench.assert_no_complaints();
+    });
 }
 
 #[test]

@@ -346,15 +346,18 @@ fn a_descriptor_that_fails_ends_the_connection_with_the_registers() {
 
 #[test]
 fn a_chip_that_leaves_the_bus_is_said_to_be_gone() {
-    let (bench, _device, soc) = open("");
-    let connection = soc.connect().unwrap();
-    let handle = object(&connection).unwrap();
-    bench.chip.add_fault(Fault::AllOnesAfter(1));
-    let body = handle.encode_to_vec();
-    let ticket = connection.submit(Method::GetTemperature, &body, Buffers::default());
-    let ended = ticket
-        .map_err(|(error, _)| error)
-        .and_then(|ticket| ticket.wait(&Deadline::after(Duration::from_secs(3))));
-    let error = ended.unwrap_err();
-    assert!(matches!(error, RpcError::Over(Cause::Lost(_))), "{error}");
+    for polls in [false, true] {
+        let (bench, _device, soc) = open("");
+        let connection = soc.connect().unwrap();
+        let handle = object(&connection).unwrap();
+        connection.set_polling(polls);
+        bench.chip.add_fault(Fault::AllOnesAfter(1));
+        let body = handle.encode_to_vec();
+        let ticket = connection.submit(Method::GetTemperature, &body, Buffers::default());
+        let ended = ticket
+            .map_err(|(error, _)| error)
+            .and_then(|ticket| ticket.wait(&soon()));
+        let error = ended.unwrap_err();
+        assert!(matches!(error, RpcError::Over(Cause::Lost(_))), "{error}");
+    }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::spec::session::{BUFFERS_PER_LAUNCH, MAX_LAUNCHES};
 use crate::spec::vdma_bar::{
-    CHANNELS, ChannelControl, ChannelProgress, FIRST_FROM_DEVICE, device_side, host_side,
+    CHANNELS, ChannelControl, ChannelProgress, FIRST_FROM_DEVICE, control, device_side, host_side,
 };
 use crate::transport::bars::Bars;
 use crate::transport::{Direction, Sync, Transport};
@@ -65,6 +65,8 @@ pub struct Channel {
     owed: u32,
     submitted: u64,
     distrusted: bool,
+    /// The device's side is known to have run.
+    peer_ran: bool,
 }
 
 impl Channel {
@@ -112,6 +114,7 @@ impl Channel {
             owed: 0,
             submitted: 0,
             distrusted: false,
+            peer_ran: false,
         })
     }
 
@@ -164,7 +167,23 @@ impl Channel {
             .ok_or(DmaError::BadListLength(self.options.descriptors))?;
         self.owed = 0;
         self.distrusted = false;
+        self.peer_ran = false;
         Ok(())
+    }
+
+    /// Looks whether the device's own side runs. If it does, [`Self::diagnose`] takes it for closed where it does not
+    /// any more: a launch that crosses with a close starts the host's side again, which then looks open.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn note_peer(&mut self) -> Result<(), DmaError> {
+        self.peer_ran = self.peer_runs()?;
+        Ok(())
+    }
+
+    fn peer_runs(&self) -> Result<bool, DmaError> {
+        let word: ChannelControl = self.transport.read_at(device_side(self.number))?;
+        Ok(word.control() & control::ACTIVE != 0)
     }
 
     /// Stops trusting the shadow of the control word: from the first sign of a close on, each submit
@@ -270,14 +289,19 @@ impl Channel {
     }
 
     fn complete(&mut self, processed: u32) -> Result<(), DmaError> {
-        let problem = |problem| DmaError::OutOfStep {
-            channel: self.number,
-            problem,
-        };
         let mut ring = self.ring;
-        self.owed += ring.complete(processed).map_err(problem)?;
-        self.ring = ring;
-        Ok(())
+        match ring.complete(processed) {
+            Ok(finished) => {
+                self.owed += finished;
+                self.ring = ring;
+                Ok(())
+            }
+            Err(problem) => {
+                self.diagnose()?; // A close clears the counter, too.
+                let channel = self.number;
+                Err(DmaError::OutOfStep { channel, problem })
+            }
+        }
     }
 
     fn finish(&self, held: Held, outcome: Outcome) -> Completion {
@@ -305,7 +329,8 @@ impl Channel {
         if state.error.error() != 0 {
             return Err(self.engine_error(state.progress.processed() & (self.ring.len() - 1))?);
         }
-        if self.word.is_some() && !state.is_active() {
+        let closed = !state.is_active() || self.peer_ran && !self.peer_runs()?;
+        if self.word.is_some() && closed {
             return Err(DmaError::Closed {
                 channel: self.number,
                 state,

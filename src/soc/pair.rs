@@ -186,8 +186,10 @@ impl Pair {
         for channel in [&rings.to_device, &rings.from_device] {
             hub.interrupts().clear_channel(channel.number());
         }
-        rings.to_device.start()?;
-        rings.from_device.start()?;
+        for ring in [&mut rings.to_device, &mut rings.from_device] {
+            ring.start()?;
+            ring.note_peer()?;
+        }
         Ok(rings)
     }
 

@@ -19,9 +19,38 @@ use crate::irq::{Event, Sink, Waited};
 use crate::transport::{Direction, TransportError};
 
 /// How long no sign of a completion is believed.
-pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(200);
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Looks at memory between two offers of the processor to others.
-pub(super) const SPINS: u32 = 1 << 10;
+const SPINS: u32 = 1 << 10;
+
+/// A wait that polls memory. A device that is gone does not show there: now and then its registers are to be asked.
+#[derive(Debug, Default)]
+pub(super) struct Spins {
+    count: u32,
+    since: Option<Deadline>,
+}
+
+impl Spins {
+    /// Whether to look at memory once more; else it is time to ask the device.
+    pub(super) fn go_on(&mut self, deadline: &Deadline) -> bool {
+        if deadline.expired() {
+            return false;
+        }
+        self.count = self.count.wrapping_add(1);
+        if self.count.is_multiple_of(SPINS) {
+            let since = self
+                .since
+                .get_or_insert_with(|| Deadline::after(LOOK_AGAIN));
+            if since.expired() {
+                self.since = None;
+                return false;
+            }
+            std::thread::yield_now();
+        }
+        std::hint::spin_loop();
+        true
+    }
+}
 
 /// An open session. `Send` and `Sync`; one thread at a time writes, one reads. Dropping it closes it.
 ///
@@ -274,6 +303,12 @@ impl Drop for Session {
     }
 }
 
+/// How long to wait for an interrupt: not at all where the wait polls, which then only has the interrupt thread look.
+pub(super) fn look(polls: bool, deadline: &Deadline) -> Deadline {
+    let longest = if polls { Duration::ZERO } else { LOOK_AGAIN };
+    Deadline::after(deadline.remaining().min(longest))
+}
+
 /// The descriptor in `place`, made with the first call.
 pub(super) fn watch(place: &OnceLock<EventFd>) -> std::io::Result<OwnedFd> {
     let fd = match place.get() {
@@ -352,20 +387,16 @@ impl Core {
             Way::ToDevice => (&self.to_device, "a write"),
             Way::FromDevice => (&self.from_device, "a read"),
         };
-        let mut spins = 0_u32;
+        let mut spins = Spins::default();
         loop {
             if let Some(done) = self.reap(way)? {
                 return Ok(done);
             }
-            if self.polls() && !deadline.expired() {
-                spins += 1;
-                if spins.is_multiple_of(SPINS) {
-                    std::thread::yield_now();
-                }
-                std::hint::spin_loop();
+            let polls = self.polls();
+            if polls && spins.go_on(deadline) {
                 continue;
             }
-            let look = Deadline::after(deadline.remaining().min(LOOK_AGAIN));
+            let look = look(polls, deadline);
             if self.pair.hub().interrupts().wait(event, &look) != Waited::Fired {
                 let mut state = self.state();
                 let seen = state.ring(way)?.look_at_counter();

@@ -9,7 +9,7 @@ use crate::deadline::Deadline;
 use crate::infer::Part;
 use crate::irq::Waited;
 use crate::soc::pair::Cause;
-use crate::soc::session::{LOOK_AGAIN, SPINS};
+use crate::soc::session::{Spins, look};
 use crate::spec::rpc::{Method, Status};
 
 /// A request in flight. Dropping it forgets the request: its buffers go when its reply has come.
@@ -49,26 +49,20 @@ impl Ticket {
     /// # Errors
     /// As [`Self::wait`].
     pub fn wait_or_keep(mut self, deadline: &Deadline) -> Result<Reply, (RpcError, Kept)> {
-        let mut spins = 0_u32;
+        let mut spins = Spins::default();
         loop {
             match self.look() {
                 Ok(Some(reply)) => return Ok(reply),
                 Ok(None) => {}
                 Err((error, buffers)) => return Err((error, Kept::Buffers(buffers))),
             }
-            let expired = deadline.expired();
-            if self.polls && !expired {
-                spins += 1;
-                if spins.is_multiple_of(SPINS) {
-                    std::thread::yield_now();
-                }
-                std::hint::spin_loop();
+            if self.polls && spins.go_on(deadline) {
                 continue;
             }
             let interrupts = self.core.pair.hub().interrupts();
             let event = &self.core.events[self.slot];
-            let look = Deadline::after(deadline.remaining().min(LOOK_AGAIN));
-            if !expired && interrupts.wait(event, &look) == Waited::Fired {
+            let look = look(self.polls, deadline);
+            if !deadline.expired() && interrupts.wait(event, &look) == Waited::Fired {
                 continue;
             }
             // No sign of it: memory and counters may know more.
