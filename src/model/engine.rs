@@ -271,8 +271,7 @@ impl Engine {
     /// stopped meanwhile.
     fn tell(&mut self, shared: &Shared, job: &Job, asked: [bool; 2]) -> bool {
         let done = std::mem::take(&mut self.done);
-        self.link
-            .occupy(usize::from(!job.to_device()), done.bytes, !job.last);
+        self.link.occupy(usize::from(!job.to_device()), done.bytes);
         done.pages == 0 || shared.change(|core| core.commit(job, &done, asked))
     }
 

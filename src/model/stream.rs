@@ -61,10 +61,12 @@ impl Engine {
             }
         }
         let done = std::mem::take(&mut self.done);
-        self.link.occupy(batch.part.way, done.bytes, !job.last);
         if job.last {
             // Data that somebody may wait for: it is there when the link has carried it, and no sooner.
+            self.link.occupy(batch.part.way, done.bytes);
             self.link.settle(batch.part.way);
+        } else {
+            self.link.occupy_on(batch.part.way, done.bytes);
         }
         let part = batch.part;
         let spent = shared.change(|core| {
@@ -138,7 +140,7 @@ impl Engine {
     /// stopped meanwhile.
     fn tell_part(&mut self, shared: &Shared, batch: &Batch<'_>) -> bool {
         let done = std::mem::take(&mut self.done);
-        self.link.occupy(batch.part.way, done.bytes, true);
+        self.link.occupy_on(batch.part.way, done.bytes);
         let mut asked = [false; 2];
         asked[batch.host] = true;
         shared.change(|core| {

@@ -81,16 +81,22 @@ impl LinkClock {
         }
     }
 
-    /// So many bytes go in this direction; whether more wait behind them.
-    pub(super) fn occupy(&mut self, way: usize, bytes: u64, more: bool) {
+    /// So many bytes go in this direction.
+    pub(super) fn occupy(&mut self, way: usize, bytes: u64) {
         if self.on {
             let nanoseconds = bytes.saturating_mul(1_000_000_000) / self.rate;
             let now = Instant::now();
-            let held = std::mem::replace(&mut self.held[way], more);
+            let held = std::mem::take(&mut self.held[way]);
             let earliest = now.checked_sub(CATCH_UP).filter(|_| held);
             let start = self.free[way].max(earliest.unwrap_or(now));
             self.free[way] = start + Duration::from_nanos(nanoseconds);
         }
+    }
+
+    /// As [`Self::occupy`], with more waiting behind these.
+    pub(super) fn occupy_on(&mut self, way: usize, bytes: u64) {
+        self.occupy(way, bytes);
+        self.held[way] = true;
     }
 
     /// Waits until the link has carried what went in this direction. Nothing may be locked.
@@ -157,7 +163,7 @@ mod tests {
         let mut link = LinkClock::new(&timing);
         assert_eq!(link.busy(before), [false; 2]);
         for _ in 0..10 {
-            link.occupy(0, 390_000, false);
+            link.occupy(0, 390_000);
         }
         assert_eq!(link.busy(before), [true, false]);
         let due = link.due(before).unwrap();
@@ -167,7 +173,7 @@ mod tests {
         while Instant::now() < due {
             std::hint::spin_loop();
         }
-        link.occupy(0, 390_000, false);
+        link.occupy(0, 390_000);
         assert_eq!(link.due(before), Some(due + Duration::from_millis(1)));
     }
 
@@ -176,7 +182,7 @@ mod tests {
         let timing = Timing::new(&Profile::default());
         assert_eq!(timing.stage(true), Duration::ZERO);
         let mut link = LinkClock::new(&timing);
-        link.occupy(1, u64::MAX, false);
+        link.occupy(1, u64::MAX);
         assert_eq!(link.due(Instant::now()), None);
     }
 }
