@@ -23,7 +23,7 @@ pub(super) struct Channel {
     /// Whether anything was processed in this life.
     pub(super) moved: bool,
     /// The chip stopped it by itself, and the host has not started it since: it may not know yet.
-    dropped: bool,
+    pub(super) dropped: bool,
 }
 
 /// What a write to a channel register means to the rest of the chip.
@@ -138,7 +138,7 @@ impl Channels {
         Event::None
     }
 
-    fn change(&mut self, instance: u32, change: impl FnOnce(&mut Side)) {
+    pub(super) fn change(&mut self, instance: u32, change: impl FnOnce(&mut Side)) {
         if let Some(channel) = self.get_mut(instance / 2) {
             change(&mut channel.sides[usize::from(!instance.is_multiple_of(2))]);
         }
@@ -286,45 +286,13 @@ impl Channels {
         self.side(host_side(channel)).waiting()
     }
 
+    /// Whether the host's side of any channel is active.
+    pub(super) fn any_active(&self) -> bool {
+        (0..CHANNELS).any(|channel| self.host_side_is_active(channel))
+    }
+
     pub(super) fn host_side_is_active(&self, channel: u32) -> bool {
         self.side(host_side(channel)).is_active()
-    }
-
-    /// The firmware of NNC mode opens both sides: the host's on a list in its memory, its own as it pleases.
-    pub(super) fn open(&mut self, channel: u32, list: u64, depth: u32) {
-        let started = Side {
-            control: control::START,
-            depth: depth & 0xf,
-            data_id: data_id::HOST,
-            list,
-            ..Side::default()
-        };
-        self.change(host_side(channel), |side| *side = started);
-        self.start_device_side(channel, 0);
-        if let Some(channel) = self.get_mut(channel) {
-            channel.dropped = false;
-            channel.stuck = false;
-            channel.moved = false;
-        }
-    }
-
-    /// The firmware holds a channel that is open, or lets it go on.
-    pub(super) fn pause(&mut self, channel: u32, pause: bool) {
-        let new = if pause {
-            control::START_PAUSE
-        } else {
-            control::START
-        };
-        self.change(host_side(channel), |side| {
-            if side.is_active() {
-                side.control = new;
-            }
-        });
-    }
-
-    /// The firmware makes `count` more descriptors of the host's list available.
-    pub(super) fn feed_host_side(&mut self, channel: u32, count: u32) {
-        self.change(host_side(channel), |side| side.feed(count));
     }
 
     /// The chip makes both sides inactive: a session that it closes.

@@ -173,6 +173,10 @@ impl Core {
             self.complaints
                 .add("the function was put to sleep with sessions open".to_owned());
         }
+        if !self.config.in_d0() && self.runs_networks() && self.channels.any_active() {
+            self.complaints
+                .add("the function was put to sleep with channels open".to_owned());
+        }
         self.nnc.step = true;
         self.work = true; // Bus mastering may have come.
     }
@@ -224,7 +228,7 @@ impl Core {
             Bar::Vdma => {
                 let complaints = &mut self.complaints;
                 let event = self.channels.write(offset, value, mask, complaints);
-                if self.board.mode == Mode::Nnc && self.firmware.is_running() {
+                if self.runs_networks() {
                     return self.note_channel_write(event);
                 }
                 match event {

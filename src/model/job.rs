@@ -173,7 +173,7 @@ impl Core {
     }
 
     /// Whether the firmware moves what goes through channels, not the engine.
-    fn runs_networks(&self) -> bool {
+    pub(super) fn runs_networks(&self) -> bool {
         self.board.mode == Mode::Nnc && self.firmware.is_running()
     }
 

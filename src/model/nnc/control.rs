@@ -19,6 +19,7 @@ use crate::spec::nnc::state::{
 };
 use crate::spec::nnc::status::{Status, code};
 use crate::spec::nnc::stored;
+use crate::spec::nnc::switch::{ChangeStatus, SwitchState};
 
 /// What the checks say.
 pub(super) enum Checked<'a> {
@@ -78,6 +79,9 @@ const LENGTHS: [(u32, usize, Status); 35] = [
     (74, 4, Status(0x4003_00ca)),
     (74, 5, Status(0x4003_00ce)),
 ];
+
+/// Module 19: a switch that is not allowed.
+const NOT_ALLOWED: Status = Status(0x4013_003e);
 
 /// Status of a request that is not framed as it should be.
 fn framing_code(error: &FramingError) -> Status {
@@ -147,8 +151,17 @@ pub(super) fn check<'a>(core: &mut Core, raw: &'a Raw) -> Checked<'a> {
         core.complaints.add(format!("control: {}", refusal.why));
         return Checked::Refused(refusal);
     }
+    if core.nnc.device.asleep && enables(&request) {
+        let refusal = Refusal::execution(NOT_ALLOWED, "the chip sleeps: nothing can run");
+        return Checked::Refused(refusal);
+    }
     let takes_part = NETWORKS.contains(&request.opcode.0);
     Checked::Request(request, takes_part)
+}
+
+/// Whether it starts a network.
+fn enables(request: &Request<'_>) -> bool {
+    ChangeStatus::from_request(request).is_ok_and(|wanted| wanted.state == SwitchState::Enabled)
 }
 
 /// Whether the firmware has the opcode.

@@ -36,6 +36,17 @@ fn what_is_set_is_told() {
 }
 
 #[test]
+fn a_sleeping_chip_runs_nothing() {
+    let mut bench = Bench::nnc("", "none");
+    let enable: [&[u8]; 4] = [&[1], &[0], &[0, 0], &[0, 0]];
+    let asleep = (EXECUTION, 0x4013_003e);
+    bench.done(APPLICATION, 73, &[&[0]]);
+    assert_eq!(bench.control(CORE, 37, &enable).status(), asleep);
+    bench.done(APPLICATION, 73, &[&[1]]);
+    assert_ne!(bench.control(CORE, 37, &enable).status(), asleep);
+}
+
+#[test]
 fn a_clock_that_changes_is_told_by_an_event() {
     let mut bench = Bench::nnc("", "none");
     bench.done(APPLICATION, 61, &[&be(200_000_000)]);
