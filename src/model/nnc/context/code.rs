@@ -94,7 +94,6 @@ pub(super) mod other {
     pub(in crate::model::nnc::context) const CREDIT_TYPE: Status = Status(0x4032_0007);
     pub(in crate::model::nnc::context) const STREAM_BUFFER: Status = Status(0x4032_0008);
     pub(in crate::model::nnc::context) const NO_CREDITS: Status = Status(0x4033_0007);
-    pub(in crate::model::nnc::context) const LCU_COUNT: Status = Status(0x4036_0008);
     pub(in crate::model::nnc::context) const NMS_CLASSES: Status = Status(0x4035_000b);
     pub(in crate::model::nnc::context) const NMS_BURST: Status = Status(0x4035_000c);
     pub(in crate::model::nnc::context) const INFER_NOT_CONFIGURED: Status = Status(0x4037_0001);

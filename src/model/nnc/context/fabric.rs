@@ -350,6 +350,12 @@ impl Fabric {
         Ok(())
     }
 
+    /// Whether an input may fetch in this context already.
+    pub(super) fn is_granted(&self, channel: u8) -> bool {
+        let lane = self.lanes.get(usize::from(channel));
+        lane.is_some_and(|lane| lane.granted > 0)
+    }
+
     // Frames.
 
     /// A context begins: its flows have made nothing yet.

@@ -231,7 +231,9 @@ impl Turn<'_, '_> {
                 channel,
                 frame_size,
                 ..
-            } if !began_before => self.fabric.grant(chip, channel.raw(), frame_size)?,
+            } if !(began_before && self.fabric.is_granted(channel.raw())) => {
+                self.fabric.grant(chip, channel.raw(), frame_size)?
+            }
             Action::ChangeBoundaryInputBatch { channel } => {
                 self.fabric.grant(chip, channel.raw(), 0)?
             }
@@ -241,17 +243,21 @@ impl Turn<'_, '_> {
                 channel,
                 check_host_empty,
                 ..
-            } => self
-                .fabric
-                .check_used(channel.raw(), check_host_empty != 0)?,
-            Action::DeactivateChannel {
+            }
+            | Action::DeactivateChannel {
                 channel,
                 check_host_empty,
                 ..
             } => {
+                // Whatever said that the context is done: here its data has to be.
+                if self.is_dynamic() && !self.fabric.is_drained(self.flows()) {
+                    return self.pump();
+                }
                 self.fabric
                     .check_used(channel.raw(), check_host_empty != 0)?;
-                self.fabric.close(chip, channel.raw())?;
+                if matches!(step.action, Action::DeactivateChannel { .. }) {
+                    self.fabric.close(self.chip, channel.raw())?;
+                }
             }
             Action::PauseChannel { channel, .. } => {
                 self.fabric.run_channel(chip, channel.raw(), false)?

@@ -10,8 +10,8 @@ const OUTPUT: u64 = 0x10_0003_0000;
 const BETWEEN: u64 = 0x10_0004_0000;
 const CONFIGS: [u64; 3] = [CONFIG, 0x10_0005_0000, 0x10_0006_0000];
 const DATA: u64 = 0x20_0000_0000;
-const IN_DATA: u64 = DATA + 0x100_0000;
-const OUT_DATA: u64 = DATA + 0x200_0000;
+pub(super) const IN_DATA: u64 = DATA + 0x100_0000;
+pub(super) const OUT_DATA: u64 = DATA + 0x200_0000;
 const SLOTS: u64 = 8;
 
 /// Words for a config stream, with padding in front of the last ones.
@@ -29,8 +29,8 @@ fn key_of(words: &[u8]) -> u64 {
 
 /// The host's memory for one of the two networks, and what the network computes.
 pub(super) struct Memory {
-    input: List,
-    output: List,
+    pub(super) input: List,
+    pub(super) output: List,
     /// Descriptors written so far on both lists.
     written: [u32; 2],
     slot: u64,
@@ -98,7 +98,7 @@ impl Memory {
     }
 
     /// Offers a buffer for an output, then an input frame; gives where the output will be.
-    fn submit(&mut self, net: &Net, frame: &[u8]) -> u64 {
+    pub(super) fn submit(&mut self, net: &Net, frame: &[u8]) -> u64 {
         let slot = self.slot;
         self.slot = (slot + 1) % SLOTS;
         let (to, from) = (IN_DATA + slot * 8192, OUT_DATA + slot * 1024);
@@ -403,4 +403,49 @@ fn an_application_with_a_batch_count_stops_by_itself() {
     net.bench.settle();
     assert_eq!(net.peek(third, 1000), [0xee; 1000]);
     assert_clean(&net);
+}
+
+#[test]
+fn what_the_vendor_s_library_uploads_is_taken() {
+    let plans = format!("{}/tests/golden/nnc/plans", env!("CARGO_MANIFEST_DIR"));
+    let files = std::fs::read_dir(plans)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut taken = 0;
+    for path in files.filter(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "json")
+    }) {
+        let plan: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let name = path.file_stem().unwrap().to_string_lossy();
+        let profile = if name.starts_with("arch15l") {
+            "hailo15l,loaded=5.2.0"
+        } else {
+            "default,mode=nnc,loaded=5.2.0"
+        };
+        let mut net = Net::on(profile, "none");
+        for list in plan["lists"].as_array().unwrap() {
+            let address = u64::from_str_radix(&list[0].as_str().unwrap()[2..], 16).unwrap();
+            net.put(
+                address,
+                vec![0; usize::try_from(list[1].as_u64().unwrap()).unwrap() * 16],
+            );
+        }
+        let answer = net.control(32, &[&hex(plan["header"].as_str().unwrap())]);
+        assert!(answer.ok(), "{name}: {answer:x?}: {:?}", net.complaints());
+        for context in plan["contexts"].as_array().unwrap() {
+            let kind = match context["kind"].as_str().unwrap() {
+                "activation" => 3,
+                "batch-switching" => 2,
+                "preliminary" => 0,
+                _ => 1,
+            };
+            let answer = net.context(kind, &hex(context["data"].as_str().unwrap()), 1461);
+            assert!(answer.ok(), "{name}: {answer:x?}: {:?}", net.complaints());
+        }
+        assert_eq!(net.complaints(), [""; 0], "{name}");
+        taken += 1;
+    }
+    assert!(taken > 20, "{taken} plans");
 }

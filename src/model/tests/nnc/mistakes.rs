@@ -1,25 +1,544 @@
-//! What a host of context switching can do wrong: each is refused or ends the run, and the reason is in the firmware's
-//! log.
+//! What a host of context switching can do wrong: each is refused where it is uploaded or asked for, with the reason in
+//! the firmware's log and among the chip's complaints.
 
 use super::context::Memory;
 use super::net::{Net, Upload};
+use crate::spec::nnc::context::Walk;
 
-/// A list that reads at a wrong page is refused where it is uploaded.
+/// Numbers of contexts in an upload.
+const ACTIVATION: usize = 0;
+const SWITCHING: usize = 1;
+const PRELIMINARY: usize = 2;
+const FIRST: usize = 3;
+const SECOND: usize = 4;
+
+/// Bytes to change: context, number of the action (those of a block count), offset in its parameters, bytes.
+struct Patch<'a>(usize, usize, usize, &'a [u8]);
+
+impl Patch<'_> {
+    fn apply(&self, upload: &mut Upload) {
+        let Self(context, action, offset, bytes) = *self;
+        let list = &mut upload.contexts[context].1;
+        let step = Walk::new(list).nth(action).unwrap().unwrap();
+        let header = if step.repeated.is_some() { 0 } else { 5 };
+        let at = step.offset + header + offset;
+        list[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+}
+
+/// The mistake is refused with this code, for this reason.
+fn assert_refused(net: &mut Net, upload: &Upload, code: u32, reason: &str) {
+    net.core_log();
+    let refused = upload.send(net).expect_err(reason);
+    assert_eq!(
+        refused.code(),
+        code,
+        "{reason}: {refused:x?}, {:?}",
+        net.complaints()
+    );
+    let log = net.core_log();
+    assert!(log.contains(reason), "{reason}: {log}");
+    assert!(
+        net.complaints().iter().any(|text| text.contains(reason)),
+        "{reason}: {:?}",
+        net.complaints()
+    );
+    // An application with a mistake never runs.
+    assert!(!net.enable(0, 0, 0).ok(), "{reason}");
+}
+
+fn refused(patches: &[Patch<'_>], code: u32, reason: &str) {
+    let mut net = Net::new("", "none");
+    let _memory = Memory::two_contexts(&net);
+    let mut upload = Upload::two_contexts();
+    for patch in patches {
+        patch.apply(&mut upload);
+    }
+    assert_refused(&mut net, &upload, code, reason);
+}
+
 #[test]
-fn a_refusal_has_its_reason_in_the_log() {
+fn headers() {
+    let table: [(usize, &[u8], u32, &str); 12] = [
+        (0, &[0, 0], 0x4013_006f, "0 dynamic contexts"),
+        (0, &[0xfe, 3], 0x4013_006f, "1022 dynamic contexts"),
+        (7, &[0], 0x4013_005b, "0 networks"),
+        (7, &[9], 0x4013_005b, "9 networks"),
+        (8, &[0xf4, 1], 0x402b_000a, "CSM buffer of 500"),
+        (8, &[32, 0], 0x402b_000a, "CSM buffer of 32"),
+        (10, &[0], 0x4013_003f, "batch of 0"),
+        (10, &[64], 0x4013_003f, "batch of 64"),
+        (12, &[1], 0x4013_0076, "action list at 0x1"),
+        (28, &[25], 0x4013_0065, "25 config channels"),
+        (28, &[1, 16], 0x4003_00c2, "config channel 16"),
+        (28, &[2, 5, 5], 0x4003_00c2, "config channel 5"),
+    ];
+    for (offset, bytes, code, reason) in table {
+        let mut net = Net::new("", "none");
+        let mut upload = Upload::example();
+        upload.header[offset..offset + bytes.len()].copy_from_slice(bytes);
+        assert_refused(&mut net, &upload, code, reason);
+    }
+}
+
+#[test]
+fn order_of_controls() {
     let mut net = Net::new("", "none");
     let _memory = Memory::example(&net);
-    net.bench.read_log(0x3000);
+    let upload = Upload::example();
+    let list = |place: usize| upload.contexts[place].1.as_slice();
+    let chunk = |net: &mut Net, first: u8, last: u8, kind: u8, data: &[u8]| {
+        net.control(33, &[&[first], &[last], &[kind], data]).major
+    };
+    assert_eq!(chunk(&mut net, 1, 1, 3, list(0)), 0x4013_0006);
+    net.does(32, &[&upload.header]);
+    assert_eq!(chunk(&mut net, 1, 1, 1, list(3)), 0x4013_006e);
+    // The application is broken by that.
+    assert_eq!(chunk(&mut net, 1, 1, 3, list(0)), 0x4013_0006);
+    assert_eq!(net.control(32, &[&upload.header]).code(), 0x4013_004a);
+    assert_eq!(net.enable(0, 0, 0).code(), 0x4013_0037);
+    for (first, last, kind, code) in [(0, 1, 3, 0x4013_006e), (1, 1, 4, 0x4013_006d)] {
+        net.does(71, &[]);
+        net.does(32, &[&upload.header]);
+        assert_eq!(chunk(&mut net, first, last, kind, list(0)), code);
+    }
+    net.does(71, &[]);
+    net.does(32, &[&upload.header]);
+    assert_eq!(chunk(&mut net, 1, 0, 3, &list(0)[..7]), 0);
+    assert_eq!(chunk(&mut net, 1, 1, 3, list(0)), 0x4013_006e);
+    net.does(71, &[]);
+    upload.send(&mut net).unwrap();
+    assert_eq!(chunk(&mut net, 1, 1, 1, list(3)), 0x4013_0007);
+    assert_eq!(net.enable(1, 0, 0).code(), 0x4013_0037);
+    assert_eq!(net.enable(0, 2, 0).code(), 0x4013_003f);
+    assert_eq!(net.control(79, &[]).code(), 0x4013_0077);
+    assert_eq!(
+        net.control(37, &[&[2], &[0], &[0, 0], &[0, 0]]).code(),
+        0x4013_0019
+    );
+    assert!(net.enable(0, 0, 0).ok());
+    assert_eq!(net.control(32, &[&upload.header]).code(), 0x4013_0056);
+    assert_eq!(net.control(71, &[]).code(), 0x4013_006c);
+    net.reset();
+    net.does(71, &[]);
+}
+
+#[test]
+fn the_firmware_s_memory_ends() {
+    let mut net = Net::new(",fw-memory=1000", "none");
+    let _memory = Memory::two_contexts(&net);
+    let refused = Upload::two_contexts().send(&mut net);
+    assert!(refused.is_ok(), "{refused:x?}");
+    let refused = Upload::two_contexts().send(&mut net).unwrap_err();
+    assert_eq!((refused.major, refused.minor), (0x4013_007a, 0));
+    // Nobody's mistake.
+    assert_eq!(net.complaints(), [""; 0]);
+    net.does(71, &[]);
+    Upload::two_contexts().send(&mut net).unwrap();
+}
+
+#[test]
+fn more_applications_than_there_is_room_for() {
+    let mut net = Net::new("", "none");
+    let _memory = Memory::example(&net);
+    let upload = Upload::example();
+    for _ in 0..26 {
+        upload.send(&mut net).unwrap();
+    }
+    assert_eq!(net.control(32, &[&upload.header]).code(), 0x4013_0014);
+}
+
+#[test]
+fn lists_that_lose_step() {
+    let mut net = Net::new("", "none");
+    let _memory = Memory::example(&net);
+    let table: [(&[u8], u32, &str); 6] = [
+        (&[45, 255, 255, 255, 255], 0x4013_000a, "unknown action 45"),
+        (&[30, 255, 255], 0x4013_0016, "list ends in the header"),
+        (
+            &[33, 255, 255, 255, 255, 16],
+            0x4013_0016,
+            "list ends in the parameters",
+        ),
+        (&[30, 0, 0, 0, 0], 0x4013_0016, "time stamp 0x0"),
+        (
+            &[24, 255, 255, 255, 255, 1, 0, 6],
+            0x4013_005d,
+            "cannot be repeated",
+        ),
+        (&[], 0x4013_0004, "no action"),
+    ];
+    for (list, code, reason) in table {
+        let mut upload = Upload::example();
+        upload.contexts[ACTIVATION].1 = list.to_vec();
+        assert_refused(&mut net, &upload, code, reason);
+        net.does(71, &[]);
+    }
+    refused(
+        &[Patch(SWITCHING, 0, 0, &[0])],
+        0x4013_005e,
+        "a block of no actions",
+    );
+    refused(
+        &[Patch(SWITCHING, 0, 1, &[1])],
+        0x4013_005c,
+        "1 of it executed already",
+    );
+}
+
+#[test]
+fn boundary_channels() {
+    let output = |offset, bytes| Patch(ACTIVATION, 1, offset, bytes);
+    let input = |offset, bytes| Patch(ACTIVATION, 2, offset, bytes);
+    let table = [
+        (
+            output(0, &[1]),
+            0x4013_003c,
+            "channel 1 does not carry data device to host",
+        ),
+        (output(0, &[0x50]), 0x4013_001e, "channel 16 of engine 1"),
+        (output(0, &[40]), 0x4013_001e, "channel 40 of engine 0"),
+        (output(1, &[1]), 0x402d_0016, "a continuous buffer"),
+        (output(1, &[2]), 0x4013_0066, "buffer of type 2"),
+        (
+            output(2, &[0, 1]),
+            0x4013_0038,
+            "expected a multiple of 64 KiB",
+        ),
+        (output(4, &[0x33]), 0x4013_0038, "its list can't be read"),
+        (output(10, &[0, 3]), 0x402d_0014, "page of 768 bytes"),
+        (output(10, &[32, 0]), 0x402d_0014, "page of 32 bytes"),
+        (output(10, &[0, 0x20]), 0x402d_0014, "page of 8192 bytes"),
+        (output(12, &[1, 0]), 0x402d_0005, "list of 1 descriptors"),
+        (
+            output(12, &[1, 0, 1]),
+            0x402d_0005,
+            "list of 65537 descriptors",
+        ),
+        (output(12, &[100, 0]), 0x402d_0011, "circular list of 100"),
+        (output(16, &[0, 0]), 0x402d_001f, "a transfer of 0 bytes"),
+        (output(16, &[0, 0, 1]), 0x402d_001f, "takes 128 descriptors"),
+        (
+            output(16, &[0xe9]),
+            0x402d_001a,
+            "transfers of 1000 bytes, the activation context has 1001",
+        ),
+        (input(0, &[0]), 0x4013_0028, "channel 0 is in use"),
+        (
+            input(0, &[17]),
+            0x4013_003c,
+            "channel 17 does not carry data host to device",
+        ),
+        (
+            input(16, &[0, 0x10]),
+            0x402d_001a,
+            "transfers of 4096 bytes, frames of 8192",
+        ),
+        (input(21, &[1]), 0x4013_005b, "network 1 of 1"),
+        (input(22, &[0xff]), 0x4013_0027, "in buffers of 511"),
+    ];
+    for (patch, code, reason) in table {
+        refused(&[patch], code, reason);
+    }
+}
+
+#[test]
+fn config_channels() {
+    let open = |offset, bytes| Patch(PRELIMINARY, 0, offset, bytes);
+    let table = [
+        (
+            open(0, &[1]),
+            0x4013_0069,
+            "config stream 0 is on channel 1, the header says 0",
+        ),
+        (
+            open(1, &[1]),
+            0x4013_0069,
+            "config stream 1, the header has 1",
+        ),
+        (
+            open(11, &[0, 4]),
+            0x402b_000a,
+            "page of 1024 bytes, the header says 512",
+        ),
+        (
+            open(17, &[0xff, 5]),
+            0x402b_000b,
+            "1535 bytes, not a multiple",
+        ),
+        (open(17, &[0, 0x10]), 0x402d_001f, "takes 8 descriptors"),
+        (Patch(PRELIMINARY, 1, 0, &[0, 0]), 0x402b_0007, "no bursts"),
+        (
+            Patch(PRELIMINARY, 1, 2, &[3]),
+            0x402b_0002,
+            "config stream 3 is not open",
+        ),
+        (
+            Patch(PRELIMINARY, 6, 0, &[2]),
+            0x4013_0036,
+            "channel 2 is not open for config stream 0",
+        ),
+    ];
+    for (patch, code, reason) in table {
+        refused(&[patch], code, reason);
+    }
+}
+
+#[test]
+fn streams() {
+    let between = |offset, bytes| Patch(FIRST, 3, offset, bytes);
+    let input = |offset, bytes| Patch(FIRST, 4, offset, bytes);
+    let consumer = |offset, bytes| Patch(SECOND, 4, offset, bytes);
+    let table = [
+        (between(0, &[1]), 0x4013_003c, "channel 1 does not carry"),
+        (between(2, &[1]), 0x4013_005b, "network 1 of 1"),
+        (between(7, &[0, 0]), 0x4013_0026, "0 at the interface"),
+        (between(9, &[0, 0]), 0x4013_0030, "0 at the interface"),
+        (
+            between(9, &[15, 0]),
+            0x402d_001a,
+            "make frames of 5760 bytes",
+        ),
+        (input(0, &[3]), 0x4013_0036, "does not open channel 3"),
+        (
+            input(1, &[7]),
+            0x4032_0006,
+            "channel 1 was opened for stream 0, found 7",
+        ),
+        (
+            input(24, &[0x77]),
+            0x4013_0038,
+            "the activation context has 0x1000020000",
+        ),
+        (
+            input(30, &[0, 1]),
+            0x4013_0054,
+            "page of 256 bytes, the activation context has 512",
+        ),
+        (
+            input(32, &[0, 2]),
+            0x4013_0035,
+            "list of 512 descriptors, the activation context has 1024",
+        ),
+        (consumer(25, &[0x77]), 0x4013_0038, "its list can't be read"),
+        (
+            consumer(25, &[2]),
+            0x4013_0038,
+            "no context before writes the list",
+        ),
+        (
+            consumer(31, &[0, 4]),
+            0x4013_0054,
+            "page of 1024 bytes, its producer has 512",
+        ),
+        (
+            consumer(33, &[24]),
+            0x4013_0035,
+            "list of 24 descriptors, its producer has 25",
+        ),
+        (
+            consumer(37, &[0, 0x17]),
+            0x402d_001a,
+            "its producer has 6144",
+        ),
+    ];
+    for (patch, code, reason) in table {
+        refused(&[patch], code, reason);
+    }
+}
+
+#[test]
+fn what_streams_fetch_and_when_they_end() {
+    let table = [
+        (
+            Patch(FIRST, 6, 1, &[31]),
+            0x4013_0049,
+            "stream 31 with dummy 0",
+        ),
+        (
+            Patch(FIRST, 6, 0, &[3]),
+            0x4013_0036,
+            "does not open channel 3",
+        ),
+        (
+            Patch(FIRST, 6, 1, &[2]),
+            0x4032_0006,
+            "channel 1 was opened for stream 0, found 2",
+        ),
+        (
+            Patch(FIRST, 7, 1, &[4]),
+            0x4013_0049,
+            "stream 4 with dummy 1",
+        ),
+        (
+            Patch(FIRST, 8, 0, &[3]),
+            0x4013_0036,
+            "channel 3 is not set up",
+        ),
+        (
+            Patch(FIRST, 8, 1, &[2]),
+            0x4013_003c,
+            "channel 1 does not carry data device to host",
+        ),
+        (Patch(FIRST, 8, 1, &[3]), 0x4013_0039, "direction 3"),
+        (
+            Patch(FIRST, 9, 0, &[2]),
+            0x4013_0036,
+            "channel 2 is not set up",
+        ),
+        (
+            Patch(FIRST, 9, 1, &[1]),
+            0x4032_0006,
+            "channel 1 carries stream 0, found 1",
+        ),
+        (Patch(FIRST, 9, 2, &[1]), 0x4013_005b, "network 1 of 1"),
+        (Patch(FIRST, 9, 3, &[1]), 0x4013_0027, "frames of 8193"),
+        (
+            Patch(FIRST, 9, 7, &[2]),
+            0x4032_0007,
+            "credits in descriptors, expected bytes",
+        ),
+        (
+            Patch(FIRST, 9, 8, &[1]),
+            0x4032_0008,
+            "buffer of type continuous",
+        ),
+        (
+            Patch(FIRST, 11, 0, &[16]),
+            0x4013_0036,
+            "channel 16 is not set up",
+        ),
+        (
+            Patch(FIRST, 11, 1, &[6]),
+            0x4032_0006,
+            "channel 17 carries stream 5, found 6",
+        ),
+        (
+            Patch(FIRST, 11, 3, &[0]),
+            0x4013_0019,
+            "is inter-context 0, expected 1",
+        ),
+        (Patch(FIRST, 12, 0, &[0x80]), 0x4013_001d, "bit 7"),
+        (
+            Patch(FIRST, 14, 0, &[18]),
+            0x4013_0036,
+            "channel 18 is not set up",
+        ),
+        (
+            Patch(FIRST, 14, 2, &[2]),
+            0x4013_0019,
+            "check of the host's list 2",
+        ),
+        (
+            Patch(FIRST, 14, 0, &[1, 1]),
+            0x4013_0019,
+            "check of the host's list 1",
+        ),
+        (
+            Patch(FIRST, 15, 0, &[4]),
+            0x4013_0036,
+            "channel 4 is not set up",
+        ),
+        (
+            Patch(SECOND, 8, 3, &[11]),
+            0x4013_0027,
+            "frames of 11 descriptors, expected 12",
+        ),
+        (
+            Patch(SECOND, 8, 7, &[1]),
+            0x4032_0007,
+            "credits in bytes, expected descriptors",
+        ),
+        (
+            Patch(SWITCHING, 3, 0, &[19]),
+            0x4013_0036,
+            "channel 19 is not set up by dynamic context 0",
+        ),
+        (
+            Patch(SWITCHING, 6, 0, &[2]),
+            0x4013_0036,
+            "does not open channel 2",
+        ),
+        (Patch(PRELIMINARY, 2, 0, &[99]), 0x4013_002b, "module 99"),
+    ];
+    for (patch, code, reason) in table {
+        refused(&[patch], code, reason);
+    }
+}
+
+#[test]
+fn actions_in_the_wrong_place() {
+    // The type of an action is five bytes in front of its parameters; these have none.
+    let kind = |context: usize, action: usize, kind: u8| {
+        let net = Net::new("", "none");
+        let _memory = Memory::two_contexts(&net);
+        let mut upload = Upload::two_contexts();
+        let list = &mut upload.contexts[context].1;
+        let at = Walk::new(list).nth(action).unwrap().unwrap().offset;
+        list[at] = kind;
+        (net, upload)
+    };
+    let table = [
+        (
+            ACTIVATION,
+            0,
+            29,
+            0x4013_0063,
+            "not in a context of this kind",
+        ),
+        (
+            SWITCHING,
+            7,
+            21,
+            0x4013_0063,
+            "not in a context of this kind",
+        ),
+        (SWITCHING, 4, 15, 0x4025_0003, "no rings"),
+        (FIRST, 10, 30, 0x4033_0007, "burst credits are not started"),
+        (FIRST, 10, 42, 0x4013_0077, "no caches"),
+    ];
+    for (context, action, number, code, reason) in table {
+        let (mut net, upload) = kind(context, action, number);
+        assert_refused(&mut net, &upload, code, reason);
+    }
+    let wait = [21, 255, 255, 255, 255];
+    let mut net = Net::new("", "none");
+    let _memory = Memory::two_contexts(&net);
+    let mut upload = Upload::two_contexts();
+    upload.contexts[SECOND].1.extend(wait);
+    assert_refused(
+        &mut net,
+        &upload,
+        0x4013_006f,
+        "ends with `wait for application change`",
+    );
+    let mut net = Net::new("", "none");
+    let _memory = Memory::example(&net);
     let mut upload = Upload::example();
-    // Page of the output list in the activation context.
-    upload.contexts[0].1[20] = 1;
-    let refused = upload.send(&mut net).unwrap_err();
-    assert_eq!(refused.code(), 0x402d_0014);
-    let log = net.core_log();
-    assert!(log.contains("activation context, action 1"), "{log}");
+    let list = &mut upload.contexts[FIRST].1;
+    list.truncate(list.len() - wait.len());
+    assert_refused(
+        &mut net,
+        &upload,
+        0x4013_006f,
+        "ends without `wait for application change`",
+    );
+}
+
+#[test]
+fn a_lenient_chip_complains_and_goes_on() {
+    let mut net = Net::new(",lenient=on", "none");
+    let mut memory = Memory::two_contexts(&net);
+    let mut upload = Upload::two_contexts();
+    // The null stream is another on this chip, and a direction has no name.
+    Patch(FIRST, 7, 1, &[15]).apply(&mut upload);
+    Patch(FIRST, 15, 1, &[1]).apply(&mut upload);
+    upload.send(&mut net).unwrap();
     assert!(
-        net.complaints()[0].contains("page of 513 bytes"),
+        net.complaints()[0].contains("stream 15 with dummy 1"),
         "{:?}",
         net.complaints()
     );
+    assert!(net.enable(0, 0, 0).ok());
+    memory.infer(&mut net, 4, 2);
 }

@@ -11,4 +11,5 @@ mod mistakes;
 mod net;
 mod notifications;
 mod random;
+mod run_time;
 mod wrong_host;

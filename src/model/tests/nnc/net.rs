@@ -37,6 +37,7 @@ pub(super) struct Net {
     pub(super) events: Vec<Event>,
     /// Channels that interrupted since last asked for.
     pub(super) interrupted: u32,
+    doorbell: u32,
 }
 
 fn word(bytes: &[u8], at: usize) -> u32 {
@@ -48,12 +49,22 @@ const OF_CORE: [u32; 15] = [32, 33, 34, 35, 36, 37, 44, 52, 53, 54, 59, 71, 72, 
 
 impl Net {
     pub(super) fn new(profile: &str, faults: &str) -> Self {
-        let mut bench = Bench::new(&format!("default,mode=nnc,loaded=5.2.0{profile}"), faults);
-        bench.enable_interrupts();
+        Self::on(&format!("default,mode=nnc,loaded=5.2.0{profile}"), faults)
+    }
+
+    /// On any chip of this mode.
+    pub(super) fn on(profile: &str, faults: &str) -> Self {
+        let doorbell = if profile.starts_with("hailo15l") {
+            0x174c
+        } else {
+            0x1754
+        };
+        let bench = Bench::new(profile, faults);
         Self {
             bench,
             events: Vec::new(),
             interrupted: 0,
+            doorbell,
         }
     }
 
@@ -106,7 +117,7 @@ impl Net {
         self.put_words(0x10, &u32::try_from(bytes.len()).unwrap().to_le_bytes());
         self.put_words(0x14, bytes);
         let bell = if OF_CORE.contains(&opcode) { 2 } else { 1 };
-        self.bench.write(ACCESS, 0x1754, bell);
+        self.bench.write(ACCESS, self.doorbell, bell);
         self.wait("answer", |_, software| software & 4 != 0);
         let len = usize::try_from(self.bench.read(ACCESS, 0x650)).unwrap();
         let answer = self.bench.bytes(0x654, len);

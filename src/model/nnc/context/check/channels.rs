@@ -235,14 +235,6 @@ impl Checker<'_, '_> {
         self.channel(channel, layer.role.direction())?;
         self.network(layer.network)?;
         self.registers(&layer.registers)?;
-        need!(
-            self,
-            layer.stream < self.scope.null_stream,
-            other::STREAM,
-            "stream {}, expected below {}",
-            layer.stream,
-            self.scope.null_stream
-        );
         if layer.role.is_boundary() {
             self.check_opened(&layer)?;
         } else {

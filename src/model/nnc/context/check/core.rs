@@ -3,7 +3,7 @@
 use super::super::code::{other, switch};
 use super::super::layers::Role;
 use super::{Checked, Checker};
-use crate::spec::nnc::context::{Action, ContextKind, Direction, WriteKind};
+use crate::spec::nnc::context::{Action, Direction, WriteKind};
 
 /// Modules of the core that can be waited for. Source: any number will do; the field has 8 bits.
 const MODULES: u8 = 32;
@@ -24,21 +24,10 @@ impl Checker<'_, '_> {
                 self.lcu(lcu)?;
                 self.network(network)?;
             }
-            Action::EnableLcu {
-                lcu,
-                network,
-                done_count,
-                ..
-            }
-            | Action::SwitchLcuBatch {
-                lcu,
-                network,
-                done_count,
-            } => {
+            Action::EnableLcu { lcu, network, .. }
+            | Action::SwitchLcuBatch { lcu, network, .. } => {
                 self.lcu(lcu)?;
                 self.network(network)?;
-                let counts = done_count > 0 || self.scope.kind != ContextKind::BatchSwitching;
-                need!(self, counts, other::LCU_COUNT, "kernel done count 0");
             }
             Action::DisableLcu { lcu } | Action::WaitLcu { lcu } => self.lcu(lcu)?,
             Action::ChangeMapping {
