@@ -7,6 +7,7 @@ mod faults;
 mod golden;
 mod host;
 mod logs;
+mod misplaced;
 mod mistakes;
 mod net;
 mod notifications;
