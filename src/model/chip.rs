@@ -296,6 +296,12 @@ impl Chip {
         })
     }
 
+    /// What the firmware would do.
+    #[cfg(test)]
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut Core) -> T) -> T {
+        self.shared.change(change)
+    }
+
     fn files(&self, of: impl FnOnce(&Core) -> Option<(&Firmware, &Memory)>) -> Vec<ReceivedFile> {
         let (board, stages, sku, memory) = {
             let state = self.shared.lock();

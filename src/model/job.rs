@@ -177,10 +177,12 @@ impl Core {
         self.board.mode == Mode::Nnc && self.firmware.is_running()
     }
 
-    /// In NNC mode the host only counts descriptors up, of channels that the firmware opened.
-    pub(super) fn note_channel_write(&mut self, event: Event) {
+    /// In NNC mode the host only counts descriptors up, of channels that the firmware opened. One that was `closed` just
+    /// now stays so: count and control share a word, and the host had read it before.
+    pub(super) fn note_channel_write(&mut self, event: Event, closed: bool) {
         match event {
             Event::None => {}
+            Event::Started(channel) if closed => self.channels.stop_both_sides(channel),
             Event::Fed(channel) => {
                 if !self.config.is_master() {
                     self.complaints.add(format!(

@@ -157,3 +157,16 @@ fn a_host_that_starts_channels_itself_is_complained_about() {
     bench.settle();
     bench.assert_complaint("while it was not started");
 }
+
+#[test]
+fn a_count_that_crosses_with_a_close_is_no_start() {
+    let bench = Bench::nnc("", "none");
+    let open = |core: &mut crate::model::core::Core| core.channels.open(16, 0x1_0000, 8);
+    bench.chip.change(open);
+    let word = bench.read(VDMA, 0x210);
+    assert_eq!(word & 3, 1);
+    bench.chip.change(|core| core.channels.stop_both_sides(16));
+    bench.write(VDMA, 0x210, word | 5 << 16);
+    assert_eq!(bench.read(VDMA, 0x210) & 3, 0, "the channel stays closed");
+    bench.assert_no_complaints();
+}
