@@ -11,6 +11,8 @@ pub trait Sink: fmt::Debug + Send + Sync {
     fn closed(&self);
     /// The device was lost, or its function reset.
     fn lost(&self, reason: &str);
+    /// Software causes, bit n for cause n, which are nobody's channel's.
+    fn told(&self, _causes: u32) {}
 }
 
 /// The sinks, each with its channels (bit n for channel n).
@@ -35,8 +37,11 @@ impl Sinks {
         drop(ended);
     }
 
-    pub(super) fn call(&self, channels: u32, closed: bool) {
+    pub(super) fn call(&self, channels: u32, software: u32, closed: bool) {
         for (of, sink) in self.lock().iter() {
+            if software != 0 {
+                sink.told(software);
+            }
             if closed {
                 sink.closed();
             } else if of & channels != 0 {

@@ -426,7 +426,7 @@ impl Shared {
                     event.signal();
                 }
             }
-            self.sinks.call(channels, closed);
+            self.sinks.call(channels, status.software(), closed);
         }
         log::warn!(
             "{}: interrupt status did not clear in {MAX_ROUNDS} rounds",

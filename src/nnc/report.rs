@@ -1,0 +1,78 @@
+//! Turning the errors of this layer into the one that a person reads.
+
+use super::{ControlError, LogError};
+use crate::error::{Error, ErrorKind};
+use crate::spec::nnc::Cpu;
+use crate::transport::TransportError;
+
+const GONE: &str =
+    "the link is down or the device stopped: reseat or power-cycle it, then hailoctl scan";
+
+fn reload(name: &str) -> String {
+    format!("hailoctl fw-load --mode nnc --force -d {name} resets the device and loads the firmware again")
+}
+
+/// A control that failed while `action` (`measure power`) was tried.
+pub(crate) fn control(name: &str, action: &str, error: ControlError) -> Error {
+    let action = format!("failed to {action}");
+    let make = |kind| Error::new(kind, name, action.clone());
+    match error {
+        ControlError::Transport(TransportError::Gone { .. }) | ControlError::Lost(_) => {
+            make(ErrorKind::Gone).with_hint(GONE).because(error)
+        }
+        ControlError::Transport(TransportError::TimedOut { .. }) => {
+            make(ErrorKind::TimedOut).because(error)
+        }
+        ControlError::Transport(_) => make(ErrorKind::Io).because(error),
+        ControlError::NotLoaded { .. } => make(ErrorKind::Unsupported)
+            .with_hint(format!("load firmware first: hailoctl fw-load --mode nnc -d {name}"))
+            .because(error),
+        ControlError::TooLong(_) => make(ErrorKind::BadInput).because(error),
+        ControlError::Foreign { .. } => make(ErrorKind::Unsupported)
+            .with_hint("load firmware 5.1 or 5.2")
+            .because(error),
+        ControlError::Mismatch { .. } => make(ErrorKind::Io)
+            .with_hint(format!("hailoctl reset -d {name}, then fw-load again; if it persists, the link is bad"))
+            .because(error),
+        ControlError::TimedOut { .. } => make(ErrorKind::TimedOut)
+            .with_hint(reload(name))
+            .because(error),
+        ControlError::Refused { major, minor, .. } => {
+            let kind = if error.is_unsupported() {
+                ErrorKind::Unsupported
+            } else {
+                ErrorKind::Protocol
+            };
+            let made = make(kind)
+                .fact("major status", major.to_string())
+                .fact("minor status", minor.to_string());
+            let made = match kind {
+                ErrorKind::Unsupported => made.with_hint("this firmware has no such control"),
+                _ => made.with_hint("hailoctl logs may say more"),
+            };
+            made.because(error)
+        }
+        other => make(ErrorKind::Protocol)
+            .with_hint(reload(name))
+            .because(other),
+    }
+}
+
+/// An answer that makes no sense.
+pub(super) fn nonsense(
+    name: &str,
+    action: &str,
+    error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> Error {
+    Error::new(ErrorKind::Protocol, name, format!("failed to {action}"))
+        .with_hint(reload(name))
+        .because(error)
+}
+
+/// A log ring that makes no sense.
+pub(super) fn log(name: &str, cpu: Cpu, error: LogError) -> Error {
+    let action = format!("the log of the {cpu} can't be read");
+    Error::new(ErrorKind::Protocol, name, action)
+        .with_hint("its logger may be off, or of another form: other commands work all the same")
+        .because(error)
+}
