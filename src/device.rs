@@ -1,5 +1,6 @@
 //! What embedders use: open a device, boot it, ask it who it is, reset it.
 
+mod boot;
 mod open;
 mod pci;
 mod port;
@@ -8,29 +9,20 @@ mod report;
 mod target;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 pub use open::{OpenOptions, Wrap};
 pub use target::{Target, TargetError};
 
-use crate::boot::{
-    BootContext, BootError, BootOptions, BootReport, FirmwareSet, Phase, Progress, is_loaded,
-    upload,
-};
-use crate::deadline::{Backoff, Deadline};
+use crate::boot::{BootReport, is_loaded};
 use crate::error::{Error, ErrorKind};
 use crate::irq::{Counts, Interrupts};
+use crate::nnc::{self, Nnc};
 use crate::pci::capability;
-use crate::soc::{Hub, Mailbox, Soc};
-use crate::spec::board::{Board, Chip, VENDOR_ID};
+use crate::soc::{self, Soc};
+use crate::spec::board::{Board, Chip, Mode, VENDOR_ID};
 use crate::spec::config_space::{DEVICE, REVISION, VENDOR, capability as id, express};
 use crate::spec::firmware::Version;
 use crate::transport::{Transport, TransportError, Width};
-
-/// How long a reset may take until the boot ROM answers and firmware is gone.
-///
-/// Source: the vendor polls 10 times, 100 ms apart (hailort-drivers v5.3.0, `linux/pcie/src/pcie.c`).
-const UNLOAD_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The link of the function, as its own config space tells it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -78,13 +70,20 @@ fn option_as_text<S: serde::Serializer>(
     }
 }
 
+/// What is shared on the device, by what runs there.
+#[derive(Debug)]
+enum Hub {
+    Soc(Arc<soc::Hub>),
+    Nnc(Arc<nnc::Hub>),
+}
+
 /// An open device. Exclusive: one at a time for a function.
 ///
 /// `Send` and `Sync`; operations that change the device exclude each other. Dropping it, and the last handle
 /// that came of it, masks the interrupts and switches bus mastering off; firmware that runs goes on running.
 #[derive(Debug)]
 pub struct Device {
-    hub: Arc<Hub>,
+    hub: Hub,
     transport: Arc<dyn Transport>,
     board: &'static Board,
     revision: u32,
@@ -98,11 +97,21 @@ impl Device {
     /// # Errors
     /// There is no such device or it can't be reached; then as [`Self::new`].
     pub fn open(target: &Target, options: &OpenOptions) -> Result<Self, Error> {
-        Self::new(open::connect(target, options)?)
+        Self::with_mode(open::connect(target, options)?, options.mode)
+    }
+
+    /// As [`Self::with_mode`], in the chip's usual mode.
+    ///
+    /// # Errors
+    /// As [`Self::with_mode`].
+    pub fn new(transport: Arc<dyn Transport>) -> Result<Self, Error> {
+        Self::with_mode(transport, None)
     }
 
     /// Brings up the function behind `transport`: identifies it, wakes it, checks that it answers,
-    /// sets the link's read request, and takes its interrupts.
+    /// sets the link's read request, and takes its interrupts. `mode` says what runs on the chip, or will: nothing
+    /// that could be read tells, and a doorbell of one mode is a reset in the other. `None` stands for SoC mode, and for
+    /// NNC mode with the chips that have no other.
     ///
     /// # On the device
     /// Config space: D0, memory and bus mastering on, read request to 512, L0s off. BAR 0: the
@@ -110,15 +119,23 @@ impl Device {
     ///
     /// # Errors
     /// It is no chip that can be driven, it does not answer, or the transport's.
-    pub fn new(transport: Arc<dyn Transport>) -> Result<Self, Error> {
-        let (board, revision) = identify(&*transport)?;
+    pub fn with_mode(transport: Arc<dyn Transport>, mode: Option<Mode>) -> Result<Self, Error> {
+        let (board, revision) = identify(&*transport, mode)?;
         let failed =
             |error: TransportError| report::transport(&*transport, "open the device", error);
         let link = open::bring_up(&*transport).map_err(failed)?;
         let interrupts = Interrupts::start(&transport)
             .map_err(|error| report::interrupts(&*transport, "take interrupts", error))?;
         let page_limit = crate::dma::page_limit(link.max_read_request);
-        let hub = Arc::new(Hub::new(transport.clone(), interrupts, board, page_limit));
+        let shared = transport.clone();
+        let hub = match board.mode {
+            Mode::Soc => Hub::Soc(Arc::new(soc::Hub::new(
+                shared, interrupts, board, page_limit,
+            ))),
+            Mode::Nnc => Hub::Nnc(Arc::new(nnc::Hub::new(
+                shared, interrupts, board, page_limit,
+            ))),
+        };
         Ok(Self {
             hub,
             transport,
@@ -138,6 +155,12 @@ impl Device {
     #[must_use]
     pub fn chip(&self) -> Chip {
         self.board.chip
+    }
+
+    /// What runs on it, or will.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.board.mode
     }
 
     /// Its board data.
@@ -167,7 +190,7 @@ impl Device {
     /// What the interrupt thread has seen.
     #[must_use]
     pub fn interrupt_counts(&self) -> Counts {
-        self.hub.interrupts().counts()
+        self.interrupts().counts()
     }
 
     /// Whether firmware runs.
@@ -179,172 +202,58 @@ impl Device {
             .map_err(|error| report::transport(&*self.transport, "read the firmware state", error))
     }
 
-    /// Asks the running firmware for its version (QUERY_DRIVER_INFO).
+    /// Asks the running firmware for its version (QUERY_DRIVER_INFO; in NNC mode IDENTIFY).
     ///
     /// # Errors
     /// No firmware runs, it does not answer in a second, or it refuses.
     pub fn driver_info(&self) -> Result<Version, Error> {
-        self.query(&mut self.hub.mailbox())
+        self.hold().version()
+    }
+
+    fn interrupts(&self) -> &Interrupts {
+        match &self.hub {
+            Hub::Soc(hub) => hub.interrupts(),
+            Hub::Nnc(hub) => hub.interrupts(),
+        }
+    }
+
+    /// What is asked for exists in the other mode.
+    fn wrong_mode(&self, what: &str) -> Error {
+        let action = format!("{what} in {} mode", self.mode());
+        Error::new(ErrorKind::Unsupported, self.name(), action)
     }
 
     /// What sessions are opened on; valid while firmware runs.
-    #[must_use]
-    pub fn hub(&self) -> &Arc<Hub> {
-        &self.hub
-    }
-
-    fn query(&self, mailbox: &mut Mailbox) -> Result<Version, Error> {
-        mailbox
-            .driver_info(self.hub.interrupts())
-            .map_err(|error| report::control(&*self.transport, error))
+    fn soc_hub(&self, what: &str) -> Result<&Arc<soc::Hub>, Error> {
+        match &self.hub {
+            Hub::Soc(hub) => Ok(hub),
+            Hub::Nnc(_) => Err(self.wrong_mode(what)),
+        }
     }
 
     /// The handle of the booted chip: sessions, RPC, inference.
     ///
     /// # Errors
-    /// As [`Self::driver_info`].
+    /// As [`Self::driver_info`], or the device is in NNC mode.
     pub fn soc(&self) -> Result<Soc, Error> {
-        Ok(Soc::new(self.hub.clone(), self.driver_info()?))
+        let hub = self.soc_hub("no server runs on the chip")?;
+        Ok(Soc::new(hub.clone(), self.driver_info()?))
     }
 
-    /// Boots the device with `set`, and asks it for its version. Where firmware runs already nothing
-    /// is uploaded, unless [`BootOptions::force`] asks for its replacement.
+    /// The handle of the booted chip in NNC mode: its firmware, driven by the host.
     ///
     /// # Errors
-    /// The set is for another chip; a stage fails; the firmware does not answer, or with another
-    /// version than the set's release. DMA is stopped then; [`Self::reset`] brings the device back.
-    pub fn boot(
-        &self,
-        set: &FirmwareSet,
-        options: &BootOptions,
-        progress: &mut dyn FnMut(&Progress),
-    ) -> Result<Booted, Error> {
-        let mut mailbox = self.hub.mailbox();
-        let mut before = None;
-        if self.firmware_loaded()? {
-            if !options.force {
-                return Ok(Booted {
-                    version: self.query(&mut mailbox)?,
-                    before,
-                    upload: None,
-                    tries: 0,
-                });
-            }
-            // A firmware that does not answer is one reason to replace it.
-            before = self
-                .query(&mut mailbox)
-                .map_err(|error| log::warn!("{error}; replacing the firmware all the same"))
-                .ok();
-            self.reset_locked(&mut mailbox)?;
-        } else if self.may_be_half_booted() {
-            self.reset_locked(&mut mailbox)?;
+    /// No firmware runs, a CPU does not answer, or the device is in SoC mode.
+    pub fn nnc(&self) -> Result<Nnc, Error> {
+        match &self.hub {
+            Hub::Nnc(hub) => Nnc::connect(hub),
+            Hub::Soc(_) => Err(self.wrong_mode("the firmware takes no controls of the host")),
         }
-        let mut tries = 1;
-        let uploaded = loop {
-            match self.upload(set, options, progress) {
-                Ok(report) => break report,
-                Err(error) if error.is_retryable() && tries <= options.retries => {
-                    log::warn!(
-                        "{}: try {tries} failed: {error}; resetting for the next",
-                        self.name()
-                    );
-                    progress(&Progress {
-                        stage: 0,
-                        phase: Phase::Retry,
-                        file: String::new(),
-                        done: 0,
-                        total: 0,
-                        reason: Some(error.in_short()),
-                    });
-                    self.reset_locked(&mut mailbox)?;
-                    tries += 1;
-                }
-                Err(error) => return Err(report::boot(&*self.transport, error)),
-            }
-        };
-        progress(&Progress {
-            stage: 0,
-            phase: Phase::Handshake,
-            file: String::new(),
-            done: 0,
-            total: 0,
-            reason: None,
-        });
-        let version = self.query(&mut mailbox)?;
-        match set.release() {
-            Some(release) if release != version => {
-                Err(report::other_version(self.name(), release, version))
-            }
-            _ => Ok(Booted {
-                version,
-                before,
-                upload: Some(uploaded),
-                tries,
-            }),
-        }
-    }
-
-    fn upload(
-        &self,
-        set: &FirmwareSet,
-        options: &BootOptions,
-        progress: &mut dyn FnMut(&Progress),
-    ) -> Result<BootReport, BootError> {
-        let page_limit = crate::dma::page_limit(self.link().max_read_request);
-        let context = BootContext {
-            transport: &self.transport,
-            interrupts: self.hub.interrupts(),
-            board: self.board,
-            page_limit,
-        };
-        upload(&context, set, options, progress)
-    }
-
-    /// Whether an earlier owner's boot may have ended in the middle: no kernel driver reset the function
-    /// when that one was killed, or gave up.
-    fn may_be_half_booted(&self) -> bool {
-        let able = self.transport.capabilities();
-        !able.confined && !able.reset.at_open && able.reset.on_request
-    }
-
-    /// Resets the function: back to the boot ROM, firmware gone, interrupts taken again.
-    ///
-    /// # Errors
-    /// The back end can't reset, the device does not come back, or firmware runs on.
-    pub fn reset(&self) -> Result<(), Error> {
-        let mut mailbox = self.hub.mailbox();
-        self.reset_locked(&mut mailbox)
-    }
-
-    fn reset_locked(&self, mailbox: &mut Mailbox) -> Result<(), Error> {
-        let transport = &*self.transport;
-        let failed =
-            |error: TransportError| report::transport(transport, "reset the function", error);
-        let interrupts = self.hub.interrupts();
-        self.hub.end_sessions();
-        let held = interrupts.hold();
-        transport.reset().map_err(failed)?;
-        let link = open::bring_up(transport).map_err(failed)?;
-        *self.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
-        interrupts.rearm().map_err(|error| {
-            report::interrupts(transport, "take interrupts after the reset", error)
-        })?;
-        drop(held);
-        let deadline = Deadline::after(UNLOAD_TIMEOUT);
-        let mut backoff = Backoff::default();
-        while is_loaded(transport).map_err(failed)? {
-            if deadline.expired() {
-                return Err(report::still_loaded(self.name(), deadline.waited()));
-            }
-            backoff.pause(&deadline);
-        }
-        self.hub.was_reset(mailbox);
-        Ok(())
     }
 }
 
 /// Reads vendor, device and revision, and finds the board data.
-fn identify(transport: &dyn Transport) -> Result<(&'static Board, u32), Error> {
+fn identify(transport: &dyn Transport, mode: Option<Mode>) -> Result<(&'static Board, u32), Error> {
     let read = |offset, width| transport.config_read(offset, width);
     let ids = || {
         Ok::<_, TransportError>((
@@ -368,14 +277,34 @@ fn identify(transport: &dyn Transport) -> Result<(&'static Board, u32), Error> {
             .with_hint("hailoctl scan lists the devices that can be used"));
     }
     let chip = u16::try_from(device).ok().and_then(Chip::from_device_id);
-    match chip.map(|chip| (chip, chip.soc_board())) {
+    let board = |chip: Chip| match mode {
+        Some(mode) => chip.board(mode),
+        None => chip.soc_board().or_else(|| chip.nnc_board()),
+    };
+    match chip.map(|chip| (chip, board(chip))) {
         Some((_, Some(board))) => Ok((board, revision)),
-        Some((chip, None)) => Err(Error::new(ErrorKind::Unsupported, transport.name(), format!("{chip} is not driven by this program"))
-            .fact("found", format!("{vendor:04x}:{device:04x}"))
-            .with_hint("Hailo-10H and Hailo-12L in SoC mode are; a Hailo-8 needs the vendor's hailo_pci driver")),
-        None => Err(Error::new(ErrorKind::Unsupported, transport.name(), "unknown device of vendor 1e60")
-            .fact("found", format!("{vendor:04x}:{device:04x}"))
-            .with_hint("please report it with the output of lspci -nnvv")),
+        Some((chip, None)) if chip.board(Mode::Soc).or(chip.board(Mode::Nnc)).is_some() => {
+            let mode = mode.unwrap_or_default();
+            Err(Error::new(
+                ErrorKind::Unsupported,
+                transport.name(),
+                format!("a {chip} has no {mode} mode"),
+            ))
+        }
+        Some((chip, None)) => Err(Error::new(
+            ErrorKind::Unsupported,
+            transport.name(),
+            format!("{chip} is not driven by this program"),
+        )
+        .fact("found", format!("{vendor:04x}:{device:04x}"))
+        .with_hint("Hailo-10H, 12L and 15L are; a Hailo-8 needs the vendor's hailo_pci driver")),
+        None => Err(Error::new(
+            ErrorKind::Unsupported,
+            transport.name(),
+            "unknown device of vendor 1e60",
+        )
+        .fact("found", format!("{vendor:04x}:{device:04x}"))
+        .with_hint("please report it with the output of lspci -nnvv")),
     }
 }
 

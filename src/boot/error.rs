@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::window::WindowError;
 use crate::addr::DeviceAddr;
 use crate::dma::{DmaError, SideState};
-use crate::spec::board::{BOOT_CHANNELS, BOOT_DESCRIPTORS, Chip, Layout, Sku};
+use crate::spec::board::{BOOT_CHANNELS, BOOT_DESCRIPTORS, Chip, Layout, Mode, Sku};
 use crate::transport::TransportError;
 
 /// Registers of a boot channel, for an error.
@@ -52,6 +52,24 @@ pub enum BootError {
         set: Chip,
         /// What the device is.
         device: Chip,
+    },
+    /// The set is for another mode.
+    #[error("this firmware is for {set} mode, the device was opened in {device} mode")]
+    WrongMode {
+        /// What the set is for.
+        set: Mode,
+        /// How the device was opened.
+        device: Mode,
+    },
+    /// Running firmware did not let the boot ROM back in.
+    #[error("the soft reset {what} in {:.1} s; boot status {}", .waited.as_secs_f64(), shown(.boot_status))]
+    SoftReset {
+        /// What did not happen.
+        what: &'static str,
+        /// How long it was awaited.
+        waited: Duration,
+        /// Boot status word, where it could be read.
+        boot_status: Option<u32>,
     },
     /// The set's layout does not exist for this chip.
     #[error("layout {0} does not exist for this chip")]
@@ -100,6 +118,13 @@ pub enum BootError {
     /// The transport failed.
     #[error(transparent)]
     Transport(#[from] TransportError),
+}
+
+fn shown(status: &Option<u32>) -> String {
+    status.map_or_else(
+        || "can't be read".to_owned(),
+        |status| format!("{status:#010x}"),
+    )
 }
 
 impl BootError {

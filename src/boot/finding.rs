@@ -114,9 +114,6 @@ pub enum FileProblem {
         /// Descriptors there are.
         most: u64,
     },
-    /// This image is for the NNC mode.
-    #[error("is an accelerator (NNC) image; only SoC firmware sets can be loaded so far")]
-    NncImage,
     /// The layout does not exist for this chip.
     #[error("layout {0} does not exist for this chip")]
     NoSuchLayout(Layout),

@@ -10,7 +10,8 @@ use super::layout::LayoutEvidence;
 use super::set::FirmwareFile;
 use crate::spec::board::{
     BOOT_CHANNELS, BOOT_DESCRIPTORS, BOOT_PAGE, Board, DEVICE_TREE_V4, FileKind, FileName,
-    HAILO10H, HAILO12L, Layout, NNC_IMAGES, SCU_FIRMWARE, Sku, StageFile, StageTransport,
+    HAILO10H, HAILO10H_NNC, HAILO12L, HAILO15L, Layout, NNC_IMAGES, SCU_FIRMWARE, Sku, StageFile,
+    StageTransport,
 };
 use crate::spec::firmware::Version;
 
@@ -23,7 +24,7 @@ pub struct Inspection {
     pub board: &'static Board,
     /// The layout, where it could be told.
     pub layout: Option<Layout>,
-    /// Version in the header of `scu_fw.bin`.
+    /// Version in the header of `scu_fw.bin`, or of the NNC image.
     pub version: Option<Version>,
     /// Files that belong to the layout and could be read, in upload order.
     pub files: Vec<FirmwareFile>,
@@ -37,6 +38,9 @@ impl Inspection {
     /// # Errors
     /// The folder can't be read at all.
     pub fn of(path: &Path, named: Option<Layout>) -> Result<Self, FirmwareError> {
+        if named == Some(Layout::Nnc) {
+            return Self::of_nnc(path, None);
+        }
         let folder = |path: &Path, source| FirmwareError::Folder {
             path: path.to_owned(),
             source,
@@ -65,12 +69,50 @@ impl Inspection {
         Ok(inspection)
     }
 
+    /// Looks at the image of NNC mode in the folder `path`, or at the image `path`: that for `board`, or the first
+    /// that is there.
+    ///
+    /// # Errors
+    /// The folder can't be read at all.
+    pub fn of_nnc(path: &Path, board: Option<&'static Board>) -> Result<Self, FirmwareError> {
+        let path = match path.parent() {
+            Some(folder) if path.is_file() => folder,
+            _ => path,
+        };
+        let names = list(path).map_err(|source| FirmwareError::Folder {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut inspection = Self {
+            path: path.to_owned(),
+            board: &HAILO10H_NNC,
+            layout: None,
+            version: None,
+            files: Vec::new(),
+            findings: Vec::new(),
+        };
+        inspection.look_nnc(&names, board);
+        Ok(inspection)
+    }
+
+    fn look_nnc(&mut self, names: &[String], board: Option<&'static Board>) {
+        let there = |board: &&'static Board| {
+            let stages = board.stages(Layout::Nnc).unwrap_or_default();
+            let mut files = stages.iter().flat_map(|stage| stage.files);
+            files.any(|file| matches!(file.name, FileName::Fixed(image) if names.iter().any(|name| name == image)))
+        };
+        let first = || [&HAILO10H_NNC, &HAILO15L].into_iter().find(there);
+        self.board = board.or_else(first).unwrap_or(&HAILO10H_NNC);
+        self.layout = Some(Layout::Nnc);
+        self.gather(Layout::Nnc, names);
+        let container = self.files.first().and_then(|file| file.container.as_ref());
+        self.version = container.map(|container| container.version);
+    }
+
     fn look(&mut self, names: &[String], named: Option<Layout>) {
         let present = |name: &str| names.iter().any(|known| known == name);
-        if !present(SCU_FIRMWARE)
-            && let Some(image) = NNC_IMAGES.iter().find(|image| present(image))
-        {
-            return self.find(image, FileProblem::NncImage);
+        if !present(SCU_FIRMWARE) && NNC_IMAGES.iter().any(|image| present(image)) {
+            return self.look_nnc(names, None);
         }
         self.identify(present(SCU_FIRMWARE));
         let evidence = LayoutEvidence {

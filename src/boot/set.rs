@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::finding::{Finding, FirmwareError, Severity};
 use super::image::Container;
 use super::inspect::Inspection;
-use crate::spec::board::{Board, Layout, Sku};
+use crate::spec::board::{Board, Layout, Mode, Sku};
 use crate::spec::firmware::Version;
 
 /// One file of a set.
@@ -50,6 +50,26 @@ impl FirmwareSet {
     /// # Errors
     /// Everything that is wrong with the set, not only the first.
     pub fn open(path: &Path, layout: Option<Layout>) -> Result<Self, FirmwareError> {
+        Self::checked(Inspection::of(path, layout)?)
+    }
+
+    /// Opens and checks the set for `board` in `path`. In NNC mode that is the board's image in this folder, or the
+    /// image itself.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_for(
+        path: &Path,
+        board: &'static Board,
+        layout: Option<Layout>,
+    ) -> Result<Self, FirmwareError> {
+        match board.mode {
+            Mode::Nnc => Self::checked(Inspection::of_nnc(path, Some(board))?),
+            Mode::Soc => Self::open(path, layout),
+        }
+    }
+
+    fn checked(inspection: Inspection) -> Result<Self, FirmwareError> {
         let Inspection {
             path,
             board,
@@ -57,7 +77,7 @@ impl FirmwareSet {
             version,
             files,
             findings,
-        } = Inspection::of(path, layout)?;
+        } = inspection;
         let failed = findings
             .iter()
             .any(|finding| finding.severity() == Severity::Error);
@@ -92,11 +112,12 @@ impl FirmwareSet {
         self.layout
     }
 
-    /// The release, by the SCU firmware's header, where that is a known release.
+    /// The release, by the SCU firmware's header, where that is a known release; of an NNC image by its own.
     #[must_use]
     pub fn release(&self) -> Option<Version> {
+        let nnc = self.layout == Layout::Nnc;
         self.version
-            .filter(|version| Layout::of_release(version.major, version.minor).is_some())
+            .filter(|version| nnc || Layout::of_release(version.major, version.minor).is_some())
     }
 
     /// All its files, those for other boards included.

@@ -1,5 +1,6 @@
 //! The stages, one after the other: files, trigger, wait, and the effect checked.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,8 +13,8 @@ use crate::addr::DeviceAddr;
 use crate::deadline::Deadline;
 use crate::irq::{Interrupts, Waited};
 use crate::spec::board::{
-    Board, PCIE_CONFIG_OPEN_VDMA, SCU_LOG_LEN, SCU_LOG_UNREADABLE, Sku, Stage, StageTransport,
-    TRIGGER,
+    Board, Mode, PCIE_CONFIG_OPEN_VDMA, SCU_LOG_LEN, SCU_LOG_UNREADABLE, Sku, Stage,
+    StageTransport, TRIGGER,
 };
 use crate::spec::config_bar::{AtrTargetLow, FIRMWARE_LOADED, FIRMWARE_WINDOW};
 use crate::spec::control::software;
@@ -85,6 +86,12 @@ fn stages(context: &BootContext<'_>, set: &FirmwareSet) -> Result<&'static [Stag
             device: context.board.chip,
         });
     }
+    if set.board().mode != context.board.mode {
+        return Err(BootError::WrongMode {
+            set: set.board().mode,
+            device: context.board.mode,
+        });
+    }
     let stages = context.board.stages(set.layout());
     stages.ok_or(BootError::NoSuchLayout(set.layout()))
 }
@@ -99,7 +106,9 @@ fn run(
     let last = context.board.stages(set.layout()).and_then(<[_]>::last);
     let last = last.map_or(0, |stage| stage.number);
     let transport = &**context.transport;
-    open_vdma(transport, context.board)?;
+    if context.board.mode == Mode::Soc {
+        open_vdma(transport, context.board)?;
+    }
     let mut report = BootReport {
         sku: None,
         bytes: 0,
@@ -232,32 +241,27 @@ impl StageRun<'_, '_> {
     fn parts<'f>(&self, file: &'f FirmwareFile) -> Vec<(DeviceAddr, PartBytes<'f>)> {
         let board = self.context.board;
         match &file.container {
-            Some(parts) => vec![
-                (
-                    board.firmware_header,
-                    PartBytes::Held(&file.bytes[parts.header.clone()]),
-                ),
-                (
-                    board.application_code,
-                    PartBytes::Held(&file.bytes[parts.code.clone()]),
-                ),
-                (
-                    board.key_certificate,
-                    PartBytes::Held(&file.bytes[parts.key.clone()]),
-                ),
-                (
-                    board.content_certificate,
-                    PartBytes::Held(&file.bytes[parts.content.clone()]),
-                ),
-            ],
-            None if file.bytes.is_empty() => vec![(
-                self.stage.files[file.index].address,
-                PartBytes::InFile(file),
-            )],
-            None => vec![(
-                self.stage.files[file.index].address,
-                PartBytes::Held(&file.bytes),
-            )],
+            Some(parts) => {
+                let held = |range: &Range<usize>| PartBytes::Held(&file.bytes[range.clone()]);
+                let mut places = vec![
+                    (board.firmware_header, held(&parts.header)),
+                    (board.application_code, held(&parts.code)),
+                    (board.key_certificate, held(&parts.key)),
+                    (board.content_certificate, held(&parts.content)),
+                ];
+                if let (Some(place), Some((header, code))) = (board.core, &parts.core) {
+                    places.push((place.code, held(code)));
+                    places.push((place.header, held(header)));
+                }
+                places
+            }
+            None => {
+                let bytes = match &*file.bytes {
+                    [] => PartBytes::InFile(file),
+                    bytes => PartBytes::Held(bytes),
+                };
+                vec![(self.stage.files[file.index].address, bytes)]
+            }
         }
     }
 
@@ -460,11 +464,11 @@ impl StageRun<'_, '_> {
         }))
     }
 
-    /// Boot status for the first of several stages, the SCU's log for the later ones.
+    /// Boot status for the first of several stages and in NNC mode, the SCU's log for the later ones.
     fn read_diagnosis(&self) -> Result<(Option<u32>, Option<String>), WindowError> {
         let (transport, board) = (self.transport(), self.context.board);
         let mut window = Window::open(transport)?;
-        let first = self.stage.number == 1 && self.last > 1;
+        let first = self.stage.number == 1 && (self.last > 1 || board.mode == Mode::Nnc);
         let found = if first {
             (Some(window.read_word(board.boot_status)?), None)
         } else {

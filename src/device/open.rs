@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Link, Target, pci, read_link, report};
 use crate::error::{Error, ErrorKind};
 use crate::pci::{Root, capability};
+use crate::spec::board::Mode;
 use crate::spec::config_space::{capability as id, express, power};
 use crate::transport::bars::Bars;
 use crate::transport::reason::Unconfined;
@@ -19,6 +20,8 @@ pub struct OpenOptions {
     pub root: Root,
     /// Whether a card may be opened that no IOMMU confines. It can then reach all memory of the computer.
     pub unconfined: Unconfined,
+    /// What runs on the chip, or will; `None` for the chip's usual mode.
+    pub mode: Option<Mode>,
     /// Wraps the transport before it is used: access traces, recordings.
     pub wrap: Option<Wrap>,
 }
@@ -31,6 +34,7 @@ impl std::fmt::Debug for OpenOptions {
         f.debug_struct("OpenOptions")
             .field("root", &self.root)
             .field("unconfined", &self.unconfined)
+            .field("mode", &self.mode)
             .field("wrap", &self.wrap.is_some())
             .finish()
     }

@@ -224,6 +224,19 @@ pub(super) fn boot(transport: &dyn Transport, error: BootError) -> Error {
                 .fact("available", if available.is_empty() { "none".into() } else { available.join(", ") })
                 .with_hint("get the firmware package that lists this SKU; hailoctl fw-info DIR shows what a set has")
         }
+        other @ BootError::WrongMode { .. } => {
+            Error::new(ErrorKind::BadInput, name, other.to_string())
+                .with_hint("--mode soc or --mode nnc says which mode is meant")
+        }
+        BootError::SoftReset { what, waited, boot_status } => {
+            let made = Error::new(ErrorKind::TimedOut, name, "the firmware does not give the chip back")
+                .fact("soft reset", format!("{what} in {}", seconds(waited)));
+            let made = match boot_status {
+                Some(status) => made.fact("last read", format!("boot status {status:#010x}")),
+                None => made,
+            };
+            made.with_hint("power-cycle the device, or open it by a way that can reset it (VFIO)")
+        }
         other @ (BootError::WrongChip { .. } | BootError::NoSuchLayout(_) | BootError::TooMany { .. }) => {
             Error::new(ErrorKind::BadInput, name, other.to_string()).with_hint("hailoctl fw-info DIR shows what the set is for")
         }
@@ -303,10 +316,24 @@ pub(super) fn still_loaded(name: &str, waited: Duration) -> Error {
     .with_hint("power-cycle the device")
 }
 
+/// Firmware of NNC mode that was started and does not say that it runs.
+pub(super) fn not_loaded(name: &str) -> Error {
+    Error::new(
+        ErrorKind::TimedOut,
+        name,
+        "the firmware was started, but does not say that it runs",
+    )
+    .fact(
+        "waited",
+        "5.0 s for ATR_TARGET_LOW of entry 1 (BAR0 + 0x728) to become 0x00200000",
+    )
+    .with_hint(format!("hailoctl reset -d {name}, then fw-load again"))
+}
+
 /// Firmware that reports another version than the set's.
 pub(super) fn other_version(name: &str, expected: Version, found: Version) -> Error {
     Error::new(ErrorKind::Protocol, name, "the firmware that runs is not the one that was loaded")
-        .fact("expected", format!("{expected} (scu_fw.bin)"))
-        .fact("found", format!("{found} (QUERY_DRIVER_INFO)"))
+        .fact("expected", format!("{expected} (the set's own version)"))
+        .fact("found", format!("{found} (what it says of itself)"))
         .with_hint("the set is a mixture of releases, or the device kept old firmware: power-cycle it and load one whole set")
 }

@@ -229,7 +229,9 @@ impl Control {
     fn read_slot(&mut self, opcode: Opcode) -> Result<Answer, ControlError> {
         let expected = self.digest()?;
         self.last = expected;
-        let length = self.transport.read32(Bar::Access, RESPONSE + slot::LENGTH)?;
+        let length = self
+            .transport
+            .read32(Bar::Access, RESPONSE + slot::LENGTH)?;
         let mut answer = Answer {
             bytes: [0; MAX_MESSAGE],
             length: usize::try_from(length).unwrap_or(usize::MAX),

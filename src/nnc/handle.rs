@@ -106,7 +106,8 @@ impl Nnc {
             Some(OURS) => true,
             // What differs in between are headers, tables and actions of networks.
             Some(_) => opcode.info().is_some_and(|info| {
-                info.class == Class::Utility || (info.class == Class::Extra && info.cpu == Cpu::Application)
+                info.class == Class::Utility
+                    || (info.class == Class::Extra && info.cpu == Cpu::Application)
             }),
             None => opcode.works_with_foreign_firmware(),
         };
@@ -123,7 +124,8 @@ impl Nnc {
     /// # Errors
     /// As [`Self::send`].
     pub fn ask<C: Command>(&self, action: &str, command: &C) -> Result<C::Reply, Error> {
-        self.send(command).map_err(|error| self.failed(action, error))
+        self.send(command)
+            .map_err(|error| self.failed(action, error))
     }
 
     /// As [`Self::ask`], `None` where this firmware has no such control, or is too foreign to be asked.
@@ -136,13 +138,13 @@ impl Nnc {
         command: &C,
     ) -> Result<Option<C::Reply>, Error> {
         match self.send(command) {
-            Err(error) if error.is_unsupported() || matches!(error, ControlError::Foreign { .. }) => {
+            Err(error)
+                if error.is_unsupported() || matches!(error, ControlError::Foreign { .. }) =>
+            {
                 log::debug!("{}: {error}", self.hub.transport().name());
                 Ok(None)
             }
-            answer => answer
-                .map(Some)
-                .map_err(|error| self.failed(action, error)),
+            answer => answer.map(Some).map_err(|error| self.failed(action, error)),
         }
     }
 
@@ -205,8 +207,13 @@ impl Nnc {
         };
         match self.send(&command) {
             Ok(measured) => Ok(Some(measured.value)),
-            Err(error) if error.refusal().is_some() || matches!(error, ControlError::Foreign { .. }) => {
-                log::debug!("{}: no power is measured: {error}", self.hub.transport().name());
+            Err(error)
+                if error.refusal().is_some() || matches!(error, ControlError::Foreign { .. }) =>
+            {
+                log::debug!(
+                    "{}: no power is measured: {error}",
+                    self.hub.transport().name()
+                );
                 Ok(None)
             }
             Err(error) => Err(self.failed("measure power", error)),

@@ -129,7 +129,11 @@ impl Hub {
     /// # Errors
     /// The transport's, or the device is lost.
     pub fn driver_down(&self) -> Result<bool, ControlError> {
-        let _control = self.control();
+        self.driver_down_held(&self.control())
+    }
+
+    /// As [`Self::driver_down`]; `_control` shows that no exchange is under way.
+    fn driver_down_held(&self, _control: &Control) -> Result<bool, ControlError> {
         if self.loaded_word()? != FIRMWARE_LOADED {
             return Ok(true);
         }
@@ -176,11 +180,25 @@ impl Hub {
     /// Function or firmware is about to be reset, or the window moved: whatever was configured is gone, notifications
     /// are left alone. `control` shows that no exchange is under way.
     pub fn stop(&self, control: &mut Control, reason: &str) {
+        self.let_go(control);
         self.slot.stop();
         control.forget();
         self.uses_memory.store(false, Ordering::SeqCst);
         self.life.fetch_add(1, Ordering::SeqCst);
         self.interrupts.break_sinks(reason);
+    }
+
+    /// Has the firmware let go of host memory, where it was given some.
+    fn let_go(&self, control: &Control) {
+        if !self.uses_memory.load(Ordering::SeqCst) {
+            return;
+        }
+        let name = self.transport.name();
+        match self.driver_down_held(control) {
+            Ok(true) => {}
+            Ok(false) => log::debug!("{name}: the firmware did not answer driver-down"),
+            Err(error) => log::debug!("{name}: driver-down: {error}"),
+        }
     }
 
     /// The link was trained anew.
@@ -191,17 +209,13 @@ impl Hub {
 
 impl Drop for Hub {
     fn drop(&mut self) {
-        let name = self.transport.name();
-        if self.uses_memory.load(Ordering::SeqCst) {
-            match self.driver_down() {
-                Ok(true) => {}
-                Ok(false) => log::debug!("{name}: the firmware did not answer driver-down"),
-                Err(error) => log::debug!("{name}: driver-down: {error}"),
-            }
-        }
+        self.let_go(&self.control());
         // After this nothing of ours is reached any more, whatever the firmware still does.
         if let Err(error) = self.transport.quiesce() {
-            log::debug!("{name}: switching bus mastering off: {error}");
+            log::debug!(
+                "{}: switching bus mastering off: {error}",
+                self.transport.name()
+            );
         }
     }
 }

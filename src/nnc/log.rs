@@ -11,7 +11,9 @@ use crate::transport::{Transport, TransportError};
 
 /// A ring's offsets make no sense: the firmware's logger is not what is known, or does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("log ring: host offset {host:#x}, chip offset {chip:#x} (both must be below {DATA_LEN:#x})")]
+#[error(
+    "log ring: host offset {host:#x}, chip offset {chip:#x} (both must be below {DATA_LEN:#x})"
+)]
 pub struct LogError {
     /// The host's offset.
     pub host: u32,

@@ -19,4 +19,5 @@ pub use handle::Nnc;
 pub use hub::Hub;
 pub use log::{LogError, LogReader, Ring};
 pub use notify::{Notice, Notices, Watcher};
+pub(crate) use report::failed;
 pub use stored::ConfigError;

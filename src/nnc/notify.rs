@@ -234,10 +234,7 @@ impl Sink for Slot {
         if causes & software::STAGE_DONE != 0
             && let Err(error) = self.drain()
         {
-            log::warn!(
-                "{}: reading a notification: {error}",
-                self.transport.name()
-            );
+            log::warn!("{}: reading a notification: {error}", self.transport.name());
         }
     }
 

@@ -1,6 +1,6 @@
 //! Turning the errors of this layer into the one that a person reads.
 
-use super::{ControlError, LogError};
+use super::{ControlError, Hub, LogError};
 use crate::error::{Error, ErrorKind};
 use crate::spec::nnc::Cpu;
 use crate::transport::TransportError;
@@ -9,11 +9,18 @@ const GONE: &str =
     "the link is down or the device stopped: reseat or power-cycle it, then hailoctl scan";
 
 fn reload(name: &str) -> String {
-    format!("hailoctl fw-load --mode nnc --force -d {name} resets the device and loads the firmware again")
+    format!(
+        "hailoctl fw-load --mode nnc --force -d {name} resets the device and loads the firmware again"
+    )
+}
+
+/// A control that failed on the device of `hub` while `action` was tried.
+pub(crate) fn failed(hub: &Hub, action: &str, error: ControlError) -> Error {
+    control(hub.transport().name(), action, error)
 }
 
 /// A control that failed while `action` (`measure power`) was tried.
-pub(crate) fn control(name: &str, action: &str, error: ControlError) -> Error {
+pub(super) fn control(name: &str, action: &str, error: ControlError) -> Error {
     let action = format!("failed to {action}");
     let make = |kind| Error::new(kind, name, action.clone());
     match error {
@@ -25,14 +32,18 @@ pub(crate) fn control(name: &str, action: &str, error: ControlError) -> Error {
         }
         ControlError::Transport(_) => make(ErrorKind::Io).because(error),
         ControlError::NotLoaded { .. } => make(ErrorKind::Unsupported)
-            .with_hint(format!("load firmware first: hailoctl fw-load --mode nnc -d {name}"))
+            .with_hint(format!(
+                "load firmware first: hailoctl fw-load --mode nnc -d {name}"
+            ))
             .because(error),
         ControlError::TooLong(_) => make(ErrorKind::BadInput).because(error),
         ControlError::Foreign { .. } => make(ErrorKind::Unsupported)
             .with_hint("load firmware 5.1 or 5.2")
             .because(error),
         ControlError::Mismatch { .. } => make(ErrorKind::Io)
-            .with_hint(format!("hailoctl reset -d {name}, then fw-load again; if it persists, the link is bad"))
+            .with_hint(format!(
+                "hailoctl reset -d {name}, then fw-load again; if it persists, the link is bad"
+            ))
             .because(error),
         ControlError::TimedOut { .. } => make(ErrorKind::TimedOut)
             .with_hint(reload(name))

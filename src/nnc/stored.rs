@@ -104,7 +104,11 @@ impl Nnc {
     pub fn read_user_config(&self) -> Result<Option<Vec<u8>>, Error> {
         let action = "read the user configuration";
         let examined = match self.send(&ExamineUserConfig {}) {
-            Err(error) if error.refusal().is_some_and(|(_, minor)| minor == code::USER_CONFIG_NOT_LOADED) => {
+            Err(error)
+                if error
+                    .refusal()
+                    .is_some_and(|(_, minor)| minor == code::USER_CONFIG_NOT_LOADED) =>
+            {
                 return Ok(None);
             }
             other => other.map_err(|error| self.failed(action, error))?,

@@ -23,14 +23,14 @@ impl Device {
     /// Asks the running firmware for its version `rounds` times (at least one) each way.
     ///
     /// # Errors
-    /// No firmware runs, or it does not answer in a second.
+    /// No firmware runs, it does not answer in a second, or the device is in NNC mode.
     pub fn probe_irq(&self, rounds: usize) -> Result<IrqProbe, Error> {
-        let mut mailbox = self.hub.mailbox();
+        let mut mailbox = self.soc_hub("this can't be measured")?.mailbox();
         let mut times = [Vec::new(), Vec::new()];
         // In turns, so that both see the same machine.
         for _ in 0..rounds.max(1) {
             for (times, notice) in times.iter_mut().zip([Notice::Event, Notice::Poll]) {
-                let took = mailbox.time_answer(self.hub.interrupts(), notice);
+                let took = mailbox.time_answer(self.interrupts(), notice);
                 times.push(took.map_err(|error| report::control(&*self.transport, error))?);
             }
         }

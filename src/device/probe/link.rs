@@ -200,12 +200,7 @@ impl Device {
         progress: &mut dyn FnMut(&Progress),
         told: &mut dyn FnMut(&LinkPoint),
     ) -> Result<LinkProbe, BootError> {
-        let context = BootContext {
-            transport: &self.transport,
-            interrupts: self.hub.interrupts(),
-            board: self.board,
-            page_limit: crate::dma::page_limit(self.link().max_read_request),
-        };
+        let context = self.boot_context();
         let boot = BootOptions {
             cancel: options.cancel.clone(),
             ..BootOptions::default()

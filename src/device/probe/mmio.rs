@@ -62,7 +62,7 @@ impl Device {
     fn mmio(&self, rounds: usize) -> Result<MmioProbe, TransportError> {
         let transport = &*self.transport;
         // The mask is the interrupt thread's, and it is to stay out of the way.
-        let _held = self.hub.interrupts().hold();
+        let _held = self.interrupts().hold();
         let mut reads = Vec::new();
         let places = [
             (0, Bar::Config, InterruptMask::INFO.offset),

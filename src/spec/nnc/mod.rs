@@ -78,11 +78,13 @@ pub const DRIVER_DOWN_TIMEOUT: Duration = Duration::from_millis(5);
 /// How long a soft reset may take.
 pub const SOFT_RESET_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What boot status reads while the boot ROM waits for firmware.
-pub const BOOT_ROM_WAITS: u32 = 1;
+/// How long boot status may take after a soft reset until it tells that the boot ROM waits: ten looks, 1 ms apart, in
+/// the vendor's driver.
+pub const BOOT_STATUS_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// How often boot status is looked at after a soft reset, 1 ms apart.
-pub const BOOT_STATUS_POLLS: u32 = 10;
+/// How long firmware may take after its boot until it tells that it runs: 100 looks, 50 ms apart, in the vendor's
+/// driver.
+pub const LOADED_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The CPU that a control is for, and whose log a ring holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use hailo_vfio::boot::{Container, FirmwareFile, Inspection, Severity};
 use hailo_vfio::spec::board::{
-    Board, CUSTOMER_CERTIFICATE, FileName, HAILO10H, HAILO12L, Layout, MAGICS, NNC_IMAGES, Sku,
+    Board, CUSTOMER_CERTIFICATE, FileName, HAILO10H, HAILO10H_NNC, HAILO12L, HAILO15L, Layout,
+    MAGICS, NNC_IMAGES, Sku,
 };
 use hailo_vfio::{Error, ErrorKind};
 use serde::Serialize;
@@ -107,9 +108,10 @@ fn set(args: &Args, output: &mut Output) -> Result<Exit> {
         text: finding.problem.to_string(),
     });
     let findings: Vec<_> = findings.collect();
+    let nnc = found.layout == Some(Layout::Nnc);
     let release = found
         .version
-        .filter(|version| Layout::of_release(version.major, version.minor).is_some());
+        .filter(|version| nnc || Layout::of_release(version.major, version.minor).is_some());
     let report = SetReport {
         kind: "set",
         path: found.path.display().to_string(),
@@ -200,7 +202,11 @@ impl SetReport {
         }
         let container = self.files.iter().find_map(|file| file.container.as_ref());
         let container = container.map(ContainerReport::text);
-        facts.extend(container.as_deref().map(|text| ("SCU", text)));
+        let part = match self.layout {
+            Some(Layout::Nnc) => "image",
+            _ => "SCU",
+        };
+        facts.extend(container.as_deref().map(|text| (part, text)));
         let (color, verdict) = if self.loadable {
             (GOOD, "can be loaded")
         } else {
@@ -338,12 +344,7 @@ impl SingleReport {
             .map(|container| (container, "SCU firmware of a SoC set"))
             .or_else(|error| {
                 Container::parse(bytes, magic, true)
-                    .map(|container| {
-                        (
-                            container,
-                            "accelerator (NNC) image, recognised but not driven yet",
-                        )
-                    })
+                    .map(|container| (container, "accelerator (NNC) image"))
                     .map_err(|core_error| if nnc { core_error } else { error })
             });
         match parsed {
@@ -405,7 +406,7 @@ fn described(name: &str) -> Option<&'static str> {
 }
 
 fn places(name: &str, len: u64) -> Vec<PlaceReport> {
-    let boards: [&'static Board; 2] = [&HAILO10H, &HAILO12L];
+    let boards: [&'static Board; 4] = [&HAILO10H, &HAILO12L, &HAILO10H_NNC, &HAILO15L];
     let mut places = Vec::new();
     for board in boards {
         for layout in board.layouts() {
