@@ -7,7 +7,7 @@ use std::path::Path;
 
 use hailo_vfio::boot::{FirmwareError, FirmwareSet, Severity};
 use hailo_vfio::model::mkfw::{Broken, MakeFirmware};
-use hailo_vfio::spec::board::{Chip, Layout, Sku};
+use hailo_vfio::spec::board::{Chip, Layout, Mode, Sku};
 use hailo_vfio::spec::firmware::Version;
 
 fn make(spec: &MakeFirmware) -> tempfile::TempDir {
@@ -219,15 +219,44 @@ fn a_layout_that_is_named_wins_with_a_warning() {
     assert_eq!(set.warnings().len(), 1, "{:?}", set.warnings());
 }
 
+fn nnc_image(chip: Chip) -> tempfile::TempDir {
+    make(&MakeFirmware {
+        chip,
+        mode: Mode::Nnc,
+        ..MakeFirmware::default()
+    })
+}
+
 #[test]
-fn an_nnc_image_is_recognised_and_refused() {
-    let dir = tempfile::tempdir().unwrap();
+fn an_nnc_image_is_a_set_of_one_file() {
+    for (chip, name) in [
+        (Chip::Hailo10h, "hailo15_fw.bin"),
+        (Chip::Hailo15l, "hailo15l_fw.bin"),
+    ] {
+        let dir = nnc_image(chip);
+        let board = chip.nnc_board().unwrap();
+        for path in [dir.path().to_owned(), dir.path().join(name)] {
+            let set = FirmwareSet::open_for(&path, board, None).unwrap();
+            assert_eq!(set.layout(), Layout::Nnc);
+            assert_eq!(set.release(), Some(Version::new(5, 2, 0)));
+            let files: Vec<_> = set.files().iter().map(|file| &*file.name).collect();
+            assert_eq!(files, [name]);
+        }
+        // Without a board it shows by its name.
+        let found = FirmwareSet::open(dir.path(), None).unwrap();
+        assert_eq!((found.layout(), found.board().chip), (Layout::Nnc, chip));
+    }
+}
+
+#[test]
+fn an_nnc_image_of_another_chip_or_a_damaged_one_is_refused() {
+    let dir = nnc_image(Chip::Hailo10h);
+    let board = Chip::Hailo15l.nnc_board().unwrap();
+    let missing = FirmwareSet::open_for(dir.path(), board, None).unwrap_err();
+    assert!(missing.to_string().contains("hailo15l_fw.bin"), "{missing}");
     fs::write(dir.path().join("hailo15_fw.bin"), [0; 100]).unwrap();
-    assert!(
-        refusal(dir.path(), None)
-            .0
-            .contains("accelerator (NNC) image")
-    );
+    let damaged = refusal(dir.path(), None).0;
+    assert!(damaged.contains("magic at offset 0x0"), "{damaged}");
 }
 
 #[test]

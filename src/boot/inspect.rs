@@ -97,9 +97,8 @@ impl Inspection {
 
     fn look_nnc(&mut self, names: &[String], board: Option<&'static Board>) {
         let there = |board: &&'static Board| {
-            let stages = board.stages(Layout::Nnc).unwrap_or_default();
-            let mut files = stages.iter().flat_map(|stage| stage.files);
-            files.any(|file| matches!(file.name, FileName::Fixed(image) if names.iter().any(|name| name == image)))
+            let image = board.image();
+            names.iter().any(|name| Some(name.as_str()) == image)
         };
         let first = || [&HAILO10H_NNC, &HAILO15L].into_iter().find(there);
         self.board = board.or_else(first).unwrap_or(&HAILO10H_NNC);

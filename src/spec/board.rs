@@ -345,6 +345,16 @@ impl Board {
         self.layouts.iter().map(|(layout, _)| *layout)
     }
 
+    /// Name of the one image of NNC mode.
+    #[must_use]
+    pub fn image(&self) -> Option<&'static str> {
+        let stage = self.stages(Layout::Nnc)?.first()?;
+        match stage.files.first()?.name {
+            FileName::Fixed(name) => Some(name),
+            FileName::BySku => None,
+        }
+    }
+
     /// Most bytes of the key certificate before it runs into the content certificate.
     #[must_use]
     pub const fn key_certificate_room(&self) -> u64 {

@@ -8,6 +8,7 @@ use clap::{ArgAction, Args, Parser, ValueEnum};
 use hailo_vfio::device::Target;
 use hailo_vfio::model::{FaultError, FaultPlan, Profile, ProfileError};
 use hailo_vfio::pci::Root;
+use hailo_vfio::spec::board::Mode;
 use hailo_vfio::transport::reason::Unconfined;
 
 use crate::commands::Command;
@@ -66,6 +67,11 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, hide_possible_values = true, value_name = "auto|always|never")]
     pub(crate) color: Color,
 
+    /// What runs on the chip, or will: its own system, or accelerator firmware driven by this computer
+    /// (nnc). Nothing on a card tells which; without it soc, and nnc for a chip that has only that
+    #[arg(long, global = true, value_parser = mode, value_name = "soc|nnc")]
+    mode: Option<Mode>,
+
     /// Open a card without an IOMMU, which lets it reach all memory of this computer (or settle it in
     /// the configuration file: allow_no_iommu = true)
     #[arg(long, global = true)]
@@ -122,6 +128,15 @@ impl Global {
         })
     }
 
+    /// The mode that is meant: as named, else that of the software chip's profile.
+    pub(crate) fn mode(&self) -> Result<Option<Mode>> {
+        let of_profile = match self.target()? {
+            Some(Target::Sim(profile)) => Some(self.profile(&profile)?.board().mode),
+            _ => None,
+        };
+        Ok(self.mode.or(of_profile))
+    }
+
     /// What the software chip is to do wrong.
     pub(crate) fn faults(&self) -> Result<FaultPlan> {
         let parsed = self.fault.join(";").parse();
@@ -160,6 +175,13 @@ impl Global {
         let next = "name the directory that holds sys and proc of the machine to look at";
         Err(Failure::usage(action, next))
     }
+}
+
+fn mode(text: &str) -> std::result::Result<Mode, String> {
+    [Mode::Soc, Mode::Nnc]
+        .into_iter()
+        .find(|mode| mode.to_string() == text)
+        .ok_or_else(|| "a mode is soc or nnc".to_owned())
 }
 
 /// For whom results are printed.

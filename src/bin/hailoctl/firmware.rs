@@ -34,22 +34,23 @@ fn variable(name: &str) -> Option<PathBuf> {
 /// folder of several chips' folders stands for that of the board.
 pub(crate) fn open(
     named: Option<&Path>,
-    board: &Board,
+    board: &'static Board,
     layout: Option<Layout>,
 ) -> Result<FirmwareSet> {
     let path = match named {
         Some(path) => in_folder(path, board).unwrap_or_else(|| path.to_owned()),
         None => search(board)?,
     };
-    Ok(FirmwareSet::open(&path, layout).map_err(told)?)
+    Ok(FirmwareSet::open_for(&path, board, layout).map_err(told)?)
 }
 
 /// The folder of the board's set: `folder` itself, or the one of its chip in it.
 fn in_folder(folder: &Path, board: &Board) -> Option<PathBuf> {
     let of_chip = folder.join(board.firmware_dir);
+    let file = board.image().unwrap_or(SCU_FIRMWARE);
     [folder.to_owned(), of_chip]
         .into_iter()
-        .find(|folder| folder.join(SCU_FIRMWARE).exists())
+        .find(|folder| folder.join(file).exists())
 }
 
 fn search(board: &Board) -> Result<PathBuf> {

@@ -6,7 +6,7 @@ use hailo_vfio::deadline::CancelToken;
 use hailo_vfio::device::{Device, OpenOptions, Target};
 use hailo_vfio::model::Chip;
 use hailo_vfio::pci;
-use hailo_vfio::spec::board::{Board, HAILO10H};
+use hailo_vfio::spec::board::{Board, Chip as ChipName, HAILO10H, HAILO10H_NNC, Mode};
 use hailo_vfio::transport::Transport;
 use hailo_vfio::transport::trace::Tracer;
 use hailo_vfio::{Error, ErrorKind};
@@ -110,8 +110,13 @@ fn no_such(name: &str) -> Error {
 
 /// The board that `-d` names, as far as that can be told without opening it.
 pub(crate) fn board(global: &Global) -> Result<&'static Board> {
+    let mode = global.mode()?;
+    let of_chip = |chip: ChipName| match mode {
+        Some(mode) => chip.board(mode),
+        None => chip.soc_board().or_else(|| chip.nnc_board()),
+    };
     let board = match global.target()? {
-        Some(Target::Sim(profile)) => Some(global.profile(&profile)?.board()),
+        Some(Target::Sim(profile)) => of_chip(global.profile(&profile)?.board().chip),
         Some(Target::VfioUser(_)) => None,
         named => {
             let functions = functions(global)?;
@@ -122,10 +127,13 @@ pub(crate) fn board(global: &Global) -> Result<&'static Board> {
                 Some(Target::Index(index)) => functions.get(index),
                 _ => functions.first(),
             };
-            function.and_then(|function| function.chip?.soc_board())
+            function.and_then(|function| of_chip(function.chip?))
         }
     };
-    Ok(board.unwrap_or(&HAILO10H))
+    Ok(board.unwrap_or(match mode {
+        Some(Mode::Nnc) => &HAILO10H_NNC,
+        _ => &HAILO10H,
+    }))
 }
 
 /// Opens what `-d` names. From here on Ctrl-C asks for a quiet end.
@@ -140,6 +148,7 @@ pub(crate) fn open(global: &Global, output: &mut Output) -> Result<Opened> {
     let mut options = OpenOptions::default();
     options.root = global.root()?;
     options.unconfined = global.unconfined()?;
+    options.mode = global.mode()?;
     if global.verbose >= 3 {
         options.wrap = Some(Arc::new(|inner| Arc::new(Tracer::new(inner))));
     }
@@ -180,7 +189,7 @@ fn simulated(target: &Target, chip: &Arc<Chip>, options: &OpenOptions) -> Result
         Some(wrap) => wrap(transport),
         None => transport,
     };
-    Ok(Device::new(transport)?)
+    Ok(Device::with_mode(transport, options.mode)?)
 }
 
 impl Opened {

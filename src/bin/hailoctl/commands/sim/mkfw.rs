@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use hailo_vfio::boot::Inspection;
 use hailo_vfio::model::mkfw::{Broken, MakeError, MakeFirmware};
-use hailo_vfio::spec::board::{Chip, Layout, Sku};
+use hailo_vfio::spec::board::{Chip, Layout, Mode, Sku};
 use hailo_vfio::spec::firmware::Version;
 use hailo_vfio::{Error, ErrorKind};
 use serde::Serialize;
@@ -25,6 +25,7 @@ Kinds of --broken:
 Examples:
   hailoctl sim mkfw /tmp/fw                        release 5.2.0, 2 MiB
   hailoctl sim mkfw /tmp/fw --release 5.0.1 --size 100M --sku 3
+  hailoctl sim mkfw /tmp/nnc --nnc                 hailo15_fw.bin
   hailoctl sim mkfw /tmp/bad --broken truncated")]
 pub(crate) struct Args {
     /// The folder to write; it is made if it is not there, files of the set are replaced
@@ -47,8 +48,12 @@ pub(crate) struct Args {
     layout: Option<Layout>,
 
     /// The chip it is for
-    #[arg(long, value_parser = chip, default_value = "hailo10h", value_name = "hailo10h|hailo12l")]
+    #[arg(long, value_parser = chip, default_value = "hailo10h", value_name = "hailo10h|hailo12l|hailo15l")]
     chip: Chip,
+
+    /// The one image of NNC mode instead of a set; a Hailo-15L has no other
+    #[arg(long)]
+    nnc: bool,
 
     /// What is wrong with it
     #[arg(long, value_name = "KIND")]
@@ -67,8 +72,14 @@ struct Made {
 
 /// Writes the set.
 pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Exit> {
+    let mode = if args.nnc || args.chip.soc_board().is_none() {
+        Mode::Nnc
+    } else {
+        Mode::Soc
+    };
     let mut set = MakeFirmware {
         chip: args.chip,
+        mode,
         release: args.release,
         layout: args.layout,
         size: args.size,
@@ -79,7 +90,11 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Exit> {
         set.skus.clone_from(&args.sku);
     }
     set.write(&args.dir).map_err(|error| told(error, args))?;
-    let found = Inspection::of(&args.dir, args.layout).map_err(firmware::told)?;
+    let found = match (mode, args.chip.nnc_board()) {
+        (Mode::Nnc, board) => Inspection::of_nnc(&args.dir, board),
+        (Mode::Soc, _) => Inspection::of(&args.dir, args.layout),
+    };
+    let found = found.map_err(firmware::told)?;
     let made = Made {
         path: args.dir.display().to_string(),
         release: args.release.to_string(),
@@ -104,8 +119,12 @@ pub(crate) fn run(args: &Args, output: &mut Output) -> Result<Exit> {
             ..
         } = &made;
         let size = bytes(made.bytes);
+        let files = match files {
+            1 => "one file".to_owned(),
+            files => format!("{files} files"),
+        };
         output.line(format_args!(
-            "{path}: release {release}, layout {layout}, {files} files, {size}"
+            "{path}: release {release}, layout {layout}, {files}, {size}"
         ))?;
     }
     Ok(Exit::Done)
@@ -148,13 +167,10 @@ fn sku(text: &str) -> std::result::Result<Sku, String> {
 }
 
 fn chip(text: &str) -> std::result::Result<Chip, String> {
-    [Chip::Hailo10h, Chip::Hailo12l]
+    [Chip::Hailo10h, Chip::Hailo12l, Chip::Hailo15l]
         .into_iter()
-        .find(|chip| {
-            chip.soc_board()
-                .is_some_and(|board| board.firmware_dir == text)
-        })
-        .ok_or_else(|| "a chip is hailo10h or hailo12l".to_owned())
+        .find(|chip| chip.name().to_lowercase().replace('-', "") == text)
+        .ok_or_else(|| "a chip is hailo10h, hailo12l or hailo15l".to_owned())
 }
 
 #[cfg(test)]
