@@ -41,7 +41,19 @@ pub(crate) fn open(
         Some(path) => in_folder(path, board).unwrap_or_else(|| path.to_owned()),
         None => search(board)?,
     };
-    Ok(FirmwareSet::open_for(&path, board, layout).map_err(told)?)
+    let set = FirmwareSet::open_for(&path, board, layout).map_err(told)?;
+    let of = set.board().mode;
+    if of == board.mode {
+        return Ok(set);
+    }
+    let action = format!(
+        "{} holds firmware of {of} mode, and the device is meant in {} mode",
+        path.display(),
+        board.mode
+    );
+    Err(Error::new(ErrorKind::BadInput, "", action)
+        .with_hint(format!("--mode {of} opens the device in that mode"))
+        .into())
 }
 
 /// The folder of the board's set: `folder` itself, or the one of its chip in it.
