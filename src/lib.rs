@@ -1,9 +1,9 @@
 //! Userspace PCIe driver for the Hailo-10H AI accelerator.
 //!
-//! The layers, top to bottom: [`device`] (what embedders use) over [`boot`] (firmware upload) and [`soc`]
-//! (the chip that runs: sessions, RPC, inference) or [`nnc`] (its firmware, driven by the host) over [`dma`] and [`irq`] (rings, completions, events) over
-//! [`transport`] (the seam). [`hef`] reads network files, [`transform`] converts frames. [`spec`] holds the
-//! hardware facts, [`model`] a software chip that stands behind the same seam as a real card.
+//! The layers, top to bottom: [`device`] (what embedders use) over [`boot`] (firmware upload), [`soc`] (the chip that
+//! runs: sessions, RPC, inference) and [`nnc`] (its firmware, driven by the host) over [`dma`] and [`irq`] (rings,
+//! completions, events) over [`transport`] (the seam). [`hef`] reads network files, [`transform`] converts frames.
+//! [`spec`] holds the hardware facts, [`model`] a software chip that stands behind the same seam as a real card.
 
 #![cfg_attr(not(test), warn(clippy::print_stdout, clippy::print_stderr))]
 
