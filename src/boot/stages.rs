@@ -199,11 +199,10 @@ impl StageRun<'_, '_> {
     }
 
     fn tell(&mut self, phase: Phase, file: &str, done: u64, total: u64) {
-        let file = file.to_owned();
         (self.progress)(&Progress {
             stage: self.stage.number,
             phase,
-            file,
+            file: file.to_owned(),
             done,
             total,
             reason: None,
