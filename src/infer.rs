@@ -58,6 +58,16 @@ pub struct StreamFormat {
     pub order: Option<Order>,
 }
 
+/// What becomes of the caches of a network that has some.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cache {
+    /// They stay where they are.
+    #[default]
+    Still,
+    /// The user moves them on after each run; the chip waits for that.
+    Moves,
+}
+
 /// How a model is configured.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -68,6 +78,8 @@ pub struct ConfigureOptions {
     pub power: PowerMode,
     /// Whether latency is measured.
     pub latency: Latency,
+    /// Whether caches move.
+    pub cache: Cache,
     /// Formats of streams by name.
     pub formats: Vec<(String, StreamFormat)>,
     /// Detections otherwise than their file says, by the name of their stream; only where the chip's server makes them.
@@ -258,6 +270,10 @@ impl Frame {
     #[must_use]
     pub fn outputs(&self) -> &[Part] {
         &self.outputs
+    }
+
+    pub(crate) fn outputs_mut(&mut self) -> &mut [Part] {
+        &mut self.outputs
     }
 
     /// The buffers: inputs, outputs.

@@ -1,5 +1,6 @@
 //! One direction of a session: a circular list, its register side, and the buffers in flight.
 
+mod firmware;
 mod launch;
 
 use std::collections::VecDeque;
@@ -386,8 +387,8 @@ impl Channel {
         }
     }
 
-    /// The function was reset, and the channel with it: gives back what was in flight without a look at the
-    /// registers, which may be another's by now.
+    /// The function was reset, or the device's firmware says that it closed the channel: gives back what was in flight
+    /// without a look at the registers, which may be another's by now.
     pub fn was_reset(&mut self) -> Vec<Completion> {
         self.word = None;
         self.take_back()

@@ -92,6 +92,9 @@ pub enum DmaError {
         /// That descriptor as it lies in memory.
         descriptor: crate::spec::descriptor::Descriptor,
     },
+    /// A buffer that should have fitted did not.
+    #[error("{0}")]
+    Refused(String),
     /// The channel is not started.
     #[error("channel {0} is not started")]
     NotStarted(u32),

@@ -8,7 +8,7 @@ mod model;
 mod run;
 
 pub use crate::infer::{
-    ConfigureOptions, DetectionOptions, Frame, Latency, Left, NoThreshold, PostProcessing,
+    Cache, ConfigureOptions, DetectionOptions, Frame, Latency, Left, NoThreshold, PostProcessing,
     PowerMode, StreamFormat, StreamInfo, Threshold, streams,
 };
 pub use configured::Configured;

@@ -12,8 +12,8 @@ use crate::dma::DmaError;
 use crate::error::{Error, ErrorKind};
 use crate::hef::{DataType, HefError, VirtualStream};
 use crate::infer::{
-    ConfigureOptions, DetectionOptions, Frame, Latency, PostProcessing, PowerMode, StreamInfo,
-    Threshold,
+    Cache, ConfigureOptions, DetectionOptions, Frame, Latency, PostProcessing, PowerMode,
+    StreamInfo, Threshold,
 };
 use crate::soc::rpc::method::{
     Activate, Configure, Deactivate, DestroyConfigured, GetLatency, RunForDuration,
@@ -96,7 +96,7 @@ impl Configured {
                 Latency::Measured => latency::MEASURE | latency::CLEAR_AFTER_GET,
                 Latency::Off => 0,
             },
-            enable_kv_cache: false,
+            enable_kv_cache: options.cache == Cache::Moves,
         };
         let failed = |error| shared.failed("configure the model", error);
         let made = shared.connection.call::<Configure>(&body).map_err(failed)?;
