@@ -30,6 +30,8 @@ pub struct Hub {
     slot: Arc<Slot>,
     /// Whether firmware was given addresses of host memory.
     uses_memory: AtomicBool,
+    /// Somebody runs networks.
+    core_taken: AtomicBool,
     /// How often function or firmware was reset: what was configured before is gone.
     life: AtomicU32,
 }
@@ -53,6 +55,7 @@ impl Hub {
             slot,
             transport,
             uses_memory: AtomicBool::new(false),
+            core_taken: AtomicBool::new(false),
             life: AtomicU32::new(0),
         }
     }
@@ -109,6 +112,16 @@ impl Hub {
     /// Calls `watcher` for every notification, on the interrupt thread, as long as somebody else holds it.
     pub fn watch(&self, watcher: &Arc<dyn Watcher>) {
         self.slot.watch(watcher);
+    }
+
+    /// Takes the neural core, to run networks on it; false where somebody else of this program has it.
+    pub(super) fn claim_core(&self) -> bool {
+        !self.core_taken.swap(true, Ordering::SeqCst)
+    }
+
+    /// Gives the neural core back.
+    pub(super) fn release_core(&self) {
+        self.core_taken.store(false, Ordering::SeqCst);
     }
 
     pub(super) fn slot(&self) -> &Slot {

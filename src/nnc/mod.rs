@@ -7,6 +7,7 @@ mod control;
 mod error;
 mod handle;
 mod hub;
+pub mod infer;
 mod log;
 mod notify;
 pub mod plan;
