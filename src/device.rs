@@ -1,6 +1,7 @@
 //! What embedders use: open a device, boot it, ask it who it is, reset it.
 
 mod boot;
+pub mod infer;
 mod open;
 mod pci;
 mod port;
