@@ -30,13 +30,13 @@ impl FirmwareArg {
     }
 }
 
-/// The running chip; booted with `set`, or one from a usual place, where none runs.
-pub(crate) fn soc(
+/// Has firmware run on the chip; booted with `set`, or one from a usual place, where none runs.
+pub(crate) fn ready(
     set: Option<FirmwareSet>,
     global: &Global,
     opened: &Opened,
     output: &mut Output,
-) -> Result<Soc> {
+) -> Result<()> {
     let device = &opened.device;
     if !device.firmware_loaded()? {
         let set = match set {
@@ -45,7 +45,18 @@ pub(crate) fn soc(
         };
         boot(&set, global, opened, output)?;
     }
-    Ok(device.soc()?)
+    Ok(())
+}
+
+/// The running chip, in SoC mode; see [`ready`].
+pub(crate) fn soc(
+    set: Option<FirmwareSet>,
+    global: &Global,
+    opened: &Opened,
+    output: &mut Output,
+) -> Result<Soc> {
+    ready(set, global, opened, output)?;
+    Ok(opened.device.soc()?)
 }
 
 /// Boots with `set`; progress objects would be in the way of a program's results.

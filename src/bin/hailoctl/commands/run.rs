@@ -208,7 +208,7 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
     let set = args.firmware.set(global)?;
     let (networks, goal) = prepare(args, &hefs)?;
     let opened = open::open(global, output)?;
-    let soc = booted::soc(set, global, &opened, output)?;
+    booted::ready(set, global, &opened, output)?;
     let expected = Expected::of(&open::target(global)?, &opened.device, global)?;
     let setting = Setting {
         args,
@@ -218,7 +218,7 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
         view: output.shows_view() && global.verbose == 0,
         opened: &opened,
     };
-    let result = setting.measure(networks, &soc, output);
+    let result = setting.measure(networks, output);
     opened.tell_stats(global, output)?;
     result
 }

@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
+use hailo_vfio::device::infer::Frame;
 use hailo_vfio::hef::{DataType, Order, VirtualStream};
-use hailo_vfio::soc::infer::Frame;
 use hailo_vfio::{Error, ErrorKind};
 use png::{BitDepth, Transformations};
 

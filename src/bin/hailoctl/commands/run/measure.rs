@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hailo_vfio::soc::infer::{ConfigureOptions, Configured, Model, VdeviceOptions};
+use hailo_vfio::device::infer::{ConfigureOptions, Configured, Model, RuntimeOptions};
 use hailo_vfio::soc::{Soc, Telemetry};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
@@ -17,7 +17,7 @@ use super::save::Saver;
 use super::{Args, Network, is_detected};
 use crate::commands::expected::Expected;
 use crate::commands::meter::Meter;
-use crate::commands::monitor::{self, Counted, End, Source, Watch};
+use crate::commands::monitor::{self, Counted, End, Watch};
 use crate::exit::{Exit, Result};
 use crate::open::Opened;
 use crate::output::Output;
@@ -36,17 +36,16 @@ pub(super) struct Setting<'a> {
 
 impl Setting<'_> {
     /// Runs the networks and tells of them.
-    pub(super) fn measure(
-        &self,
-        networks: Vec<Network<'_>>,
-        soc: &Soc,
-        output: &mut Output,
-    ) -> Result<Exit> {
+    pub(super) fn measure(&self, networks: Vec<Network<'_>>, output: &mut Output) -> Result<Exit> {
         let (args, device) = (self.args, self.opened.device.name());
-        let mut shared = VdeviceOptions::default();
+        let watched = match args.monitor {
+            true => Some(Watched::new(self.opened)?),
+            false => None,
+        };
+        let mut shared = RuntimeOptions::default();
         shared.post_processing = args.detection.post_processing();
-        let vdevice = soc.vdevice(&shared)?;
-        vdevice.connection().set_polling(args.poll);
+        let runtime = self.opened.device.runtime(&shared)?;
+        runtime.set_polling(args.poll);
         let mut options = ConfigureOptions::default();
         options.batch = args.batch;
         let detection = args.detection.options();
@@ -57,7 +56,7 @@ impl Setting<'_> {
                 .group(&args.network)
                 .map_or("", |group| &group.name);
             let _loading = self.progress.then(|| Loading::new(name, size));
-            let model = vdevice.load(network.hef, &args.network)?;
+            let model = runtime.load(network.hef, &args.network)?;
             let mut options = options.clone();
             if let Some(asked) = &detection {
                 let detected = model.outputs().iter().filter(|stream| is_detected(stream));
@@ -77,12 +76,8 @@ impl Setting<'_> {
         }
         let names = loaded.iter().map(|(model, _)| model.group());
         let counted: Vec<_> = names.zip(runners.iter().map(Runner::done)).collect();
-        let telemetry = match args.monitor {
-            true => Some(watched(soc)?),
-            false => None,
-        };
-        let looking = match &telemetry {
-            Some(telemetry) => Looking::At(self.watch(telemetry, soc, &counted)),
+        let looking = match &watched {
+            Some(watched) => Looking::At(self.watch(watched, &counted)),
             None if self.progress => Looking::Bars(Bars::new(counted, self.goal)),
             None => Looking::Away,
         };
@@ -105,14 +100,14 @@ impl Setting<'_> {
             outcome::tell(device, &outcomes, &self.expected, output)?;
         }
         drop(runners);
-        if let Some(telemetry) = telemetry {
-            telemetry.close()?;
+        if let Some(watched) = watched {
+            watched.telemetry.close()?;
         }
         for (model, configured) in loaded {
             configured.close()?;
             model.close()?;
         }
-        vdevice.close()?;
+        runtime.close()?;
         Ok(if interrupted {
             Exit::Interrupted
         } else {
@@ -120,21 +115,16 @@ impl Setting<'_> {
         })
     }
 
-    fn watch<'a>(
-        &self,
-        source: &'a dyn Source,
-        soc: &Soc,
-        counted: &[(&str, Arc<AtomicU64>)],
-    ) -> Watch<'a> {
+    fn watch<'a>(&self, watched: &'a Watched, counted: &[(&str, Arc<AtomicU64>)]) -> Watch<'a> {
         let network = |(name, done): &(&str, Arc<AtomicU64>)| Counted {
             name: (*name).to_owned(),
             done: Arc::clone(done),
             meter: Meter::new(Instant::now()),
         };
         Watch {
-            source,
+            source: &watched.telemetry,
             interval: BETWEEN_LOOKS,
-            title: monitor::title(self.opened, soc),
+            title: monitor::title(self.opened, &watched.soc),
             networks: Some(counted.iter().map(network).collect()),
             view: self.view,
         }
@@ -209,10 +199,18 @@ impl Looking<'_> {
 }
 
 /// The chip's telemetry, with what it says by itself.
-fn watched(soc: &Soc) -> Result<Telemetry> {
-    let mut telemetry = soc.telemetry()?;
-    telemetry.subscribe()?;
-    Ok(telemetry)
+struct Watched {
+    soc: Soc,
+    telemetry: Telemetry,
+}
+
+impl Watched {
+    fn new(opened: &Opened) -> Result<Self> {
+        let soc = opened.device.soc()?;
+        let mut telemetry = soc.telemetry()?;
+        telemetry.subscribe()?;
+        Ok(Self { soc, telemetry })
+    }
 }
 
 /// Processor time of this process, the software chip's in it included.

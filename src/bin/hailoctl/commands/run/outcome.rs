@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use hailo_vfio::device::infer::{Configured, StreamInfo};
 use hailo_vfio::device::probe::Way;
-use hailo_vfio::soc::infer::{Configured, StreamInfo};
 use serde::Serialize;
 
 use super::latencies::Latencies;
@@ -185,8 +185,7 @@ impl<'a> Outcome<'a> {
         let outputs = of(configured.outputs(), saved);
         let sum = |streams: &[Stream<'_>]| streams.iter().map(|stream| stream.bytes).sum::<usize>();
         let bytes_per_frame = sum(&inputs) + sum(&outputs);
-        let messages = configured.message_bytes();
-        let (there, back) = (sum(&inputs) + messages.0, sum(&outputs) + messages.1);
+        let (there, back) = configured.link_bytes();
         let carried = (
             to_f64(there) * to_f64(frames),
             to_f64(back) * to_f64(frames),

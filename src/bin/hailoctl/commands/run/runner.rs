@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use hailo_vfio::Error;
 use hailo_vfio::deadline::{CancelToken, Deadline};
-use hailo_vfio::soc::infer::{Configured, Frame, Run, RunError};
+use hailo_vfio::device::infer::{Configured, Frame, Run, RunError};
 
 use super::input::Inputs;
 use super::latencies::Latencies;

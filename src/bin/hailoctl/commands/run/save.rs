@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use hailo_vfio::device::infer::Frame;
 use hailo_vfio::hef::{DataType, VirtualStream};
-use hailo_vfio::soc::infer::Frame;
 use hailo_vfio::{Error, ErrorKind};
 
 use super::npy;
