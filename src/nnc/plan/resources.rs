@@ -94,6 +94,9 @@ pub(super) struct Port {
     pub(super) credit: u32,
 }
 
+/// Who reads a stream between contexts: context, bytes of a frame, name.
+pub(super) type Reader<'a> = (usize, u64, &'a str);
+
 /// Everything that is handed out.
 pub(super) struct Resources<'a> {
     pub(super) hef: &'a Hef,
@@ -105,8 +108,8 @@ pub(super) struct Resources<'a> {
     pub(super) lists: Vec<List>,
     pub(super) boundary: Vec<Boundary>,
     pub(super) config_channels: Vec<ChannelId>,
-    /// Context, bytes of a frame and name of each reader, by writing context and stream.
-    pub(super) readers: BTreeMap<(usize, u8), Vec<(usize, u64, &'a str)>>,
+    /// Readers of streams between contexts by writing context and stream.
+    pub(super) readers: BTreeMap<(usize, u8), Vec<Reader<'a>>>,
     /// Lists of streams between contexts by writing context and stream.
     pub(super) between: BTreeMap<(usize, u8), ListId>,
     /// Lists of caches by id and direction.
