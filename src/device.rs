@@ -8,11 +8,13 @@ mod port;
 pub mod probe;
 mod report;
 mod target;
+pub mod telemetry;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use open::{OpenOptions, Wrap};
 pub use target::{Target, TargetError};
+pub use telemetry::Telemetry;
 
 use crate::boot::{BootReport, is_loaded};
 use crate::error::{Error, ErrorKind};

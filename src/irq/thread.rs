@@ -66,8 +66,6 @@ struct Shared {
     sinks: Sinks,
     /// How often the device said that it closed sessions.
     closes: AtomicU32,
-    /// Channels whose events the last round cleared.
-    cleared: AtomicU32,
     waiters: AtomicU32,
     /// Somebody waited long: look without an interrupt.
     look: AtomicBool,
@@ -107,7 +105,6 @@ impl Interrupts {
             channels: Default::default(),
             sinks: Sinks::default(),
             closes: AtomicU32::new(0),
-            cleared: AtomicU32::new(0),
             waiters: AtomicU32::new(0),
             look: AtomicBool::new(false),
             looked: Mutex::new(Instant::now()),
@@ -405,26 +402,20 @@ impl Shared {
                     event.signal();
                 }
             }
-            let mut events = 0;
+            let mut channels = 0;
             if status.channels_to_device() != 0 {
-                let found: SourceEvents = self.transport.read()?;
-                if found.0 != 0 {
-                    self.transport.write(found)?;
+                let events: SourceEvents = self.transport.read()?;
+                if events.0 != 0 {
+                    self.transport.write(events)?;
                 }
-                events |= found.0;
+                channels |= events.0;
             }
             if status.channels_from_device() != 0 {
-                let found: DestinationEvents = self.transport.read()?;
-                if found.0 != 0 {
-                    self.transport.write(found)?;
+                let events: DestinationEvents = self.transport.read()?;
+                if events.0 != 0 {
+                    self.transport.write(events)?;
                 }
-                events |= found.0;
-            }
-            // Writes are posted: the sinks of the last round may have looked before its clear arrived, and an event
-            // that came between the two went with it. All that is left of it is this status.
-            let mut channels = events;
-            if status.channels_to_device() | status.channels_from_device() != 0 {
-                channels |= self.cleared.swap(events, Ordering::Relaxed);
+                channels |= events.0;
             }
             let closed = status.software() & software::SOC_CLOSED != 0;
             if closed {

@@ -48,21 +48,12 @@ pub(super) fn control(name: &str, action: &str, error: ControlError) -> Error {
         ControlError::TimedOut { .. } => make(ErrorKind::TimedOut)
             .with_hint(reload(name))
             .because(error),
-        ControlError::Refused { major, minor, .. } => {
-            let kind = if error.is_unsupported() {
-                ErrorKind::Unsupported
-            } else {
-                ErrorKind::Protocol
-            };
-            let made = make(kind)
-                .fact("major status", major.to_string())
-                .fact("minor status", minor.to_string());
-            let made = match kind {
-                ErrorKind::Unsupported => made.with_hint("this firmware has no such control"),
-                _ => made.with_hint("hailoctl logs may say more"),
-            };
-            made.because(error)
-        }
+        ControlError::Refused { .. } if error.is_unsupported() => make(ErrorKind::Unsupported)
+            .with_hint("this firmware has no such control")
+            .because(error),
+        ControlError::Refused { .. } => make(ErrorKind::Protocol)
+            .with_hint("hailoctl logs may say more")
+            .because(error),
         other => make(ErrorKind::Protocol)
             .with_hint(reload(name))
             .because(other),

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use hailo_vfio::boot::{BootOptions, FirmwareSet};
+use hailo_vfio::device::Telemetry;
 use hailo_vfio::soc::Soc;
 
 use super::fw_load;
@@ -57,6 +58,17 @@ pub(crate) fn soc(
 ) -> Result<Soc> {
     ready(set, global, opened, output)?;
     Ok(opened.device.soc()?)
+}
+
+/// What the running chip tells of itself, in either mode; see [`ready`].
+pub(crate) fn telemetry(
+    set: Option<FirmwareSet>,
+    global: &Global,
+    opened: &Opened,
+    output: &mut Output,
+) -> Result<Telemetry> {
+    ready(set, global, opened, output)?;
+    Ok(opened.device.telemetry()?)
 }
 
 /// Boots with `set`; progress objects would be in the way of a program's results.

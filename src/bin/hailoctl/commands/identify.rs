@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use hailo_vfio::Error;
 use hailo_vfio::boot::FirmwareSet;
+use hailo_vfio::device::telemetry::About;
 use hailo_vfio::device::{Device, Link};
 use hailo_vfio::pci::AccessPath;
-use hailo_vfio::soc::{self, Extended};
+use hailo_vfio::spec::board::Mode;
 use hailo_vfio::transport::reason::Rejection;
 use serde::Serialize;
 
@@ -37,6 +38,7 @@ pub(crate) struct Args {
 struct Identity<'a> {
     device: &'a str,
     chip: &'static str,
+    mode: Mode,
     vendor_id: String,
     device_id: String,
     revision: u32,
@@ -50,18 +52,7 @@ struct Identity<'a> {
     firmware: Firmware,
     /// What the firmware says; absent where none runs, or it does not answer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    system: Option<System>,
-}
-
-/// What the running system says of itself.
-#[derive(Serialize)]
-struct System {
-    #[serde(flatten)]
-    identity: soc::Identity,
-    #[serde(flatten)]
-    details: Extended,
-    memory_bytes: Option<u64>,
-    power_sensor: bool,
+    system: Option<About>,
 }
 
 #[derive(Serialize)]
@@ -145,16 +136,11 @@ fn complete<'a>(
     })
 }
 
-fn ask(device: &Device) -> std::result::Result<System, Error> {
-    let telemetry = device.soc()?.telemetry()?;
-    let system = System {
-        identity: telemetry.identify()?,
-        details: telemetry.extended()?,
-        memory_bytes: telemetry.performance()?.ram_total,
-        power_sensor: telemetry.measure(soc::Quantity::Power)?.is_some(),
-    };
+fn ask(device: &Device) -> std::result::Result<About, Error> {
+    let telemetry = device.telemetry()?;
+    let about = telemetry.about()?;
     telemetry.close()?;
-    Ok(system)
+    Ok(about)
 }
 
 /// A way to the card that was not taken.
@@ -178,6 +164,7 @@ fn identity(device: &Device, firmware: Firmware) -> Identity<'_> {
     Identity {
         device: device.name(),
         chip: device.chip().name(),
+        mode: device.mode(),
         vendor_id: format!("{:04x}", hailo_vfio::spec::board::VENDOR_ID),
         device_id: format!("{:04x}", device.chip().device_id()),
         revision: device.revision(),
@@ -199,8 +186,15 @@ fn identity(device: &Device, firmware: Firmware) -> Identity<'_> {
 impl Identity<'_> {
     fn text(&self) -> String {
         let chip = format!(
-            "{} ({}:{}, revision {})",
-            self.chip, self.vendor_id, self.device_id, self.revision
+            "{}{} ({}:{}, revision {})",
+            self.chip,
+            match self.mode {
+                Mode::Soc => "",
+                Mode::Nnc => " in NNC mode",
+            },
+            self.vendor_id,
+            self.device_id,
+            self.revision
         );
         let Link {
             speed,
@@ -248,59 +242,63 @@ impl Identity<'_> {
             .iter()
             .map(|(label, value)| (*label, value.as_str()))
             .collect();
-        let system = self.system.as_ref().map(System::facts).unwrap_or_default();
+        let system = self.system.as_ref().map(told).unwrap_or_default();
         facts.extend(system.iter().map(|(label, value)| (*label, value.as_str())));
         format!("{BOLD}{}{BOLD:#}\n{}", self.device, labelled(&facts))
     }
 }
 
-impl System {
-    /// Facts that the system knows; those that a board lacks are left out.
-    fn facts(&self) -> Vec<(&'static str, String)> {
-        let Self {
-            identity, details, ..
-        } = self;
-        let release = if identity.release {
-            ""
-        } else {
-            ", a debug build"
-        };
-        let clock = details
-            .core_clock_hz
-            .map(|hz| format!("{} MHz", hz / 1_000_000));
-        let power = if self.power_sensor {
-            "a power sensor"
-        } else {
-            "no power sensor"
-        };
-        let has = details.features.iter().copied().chain([power]);
-        let facts = [
-            ("board", identity.board.clone()),
-            ("product", identity.product.clone()),
-            ("serial", identity.serial_number.clone()),
-            ("part", identity.part_number.clone()),
-            (
-                "core",
-                format!(
-                    "{}, firmware {}{release}",
-                    identity.architecture, identity.firmware
-                ),
+/// Facts that the chip knows; those that a board lacks are left out.
+fn told(about: &About) -> Vec<(&'static str, String)> {
+    let identity = &about.identity;
+    let details = about.details.as_ref();
+    let release = if identity.release {
+        ""
+    } else {
+        ", a debug build"
+    };
+    let clock = details
+        .and_then(|details| details.core_clock_hz)
+        .map(|hz| format!("{} MHz", hz / 1_000_000));
+    let power = if about.power_sensor {
+        "a power sensor"
+    } else {
+        "no power sensor"
+    };
+    let features = details.map_or(&[][..], |details| &details.features);
+    let has = features.iter().copied().chain([power]);
+    let source = details.and_then(|details| details.boot_source);
+    let facts = [
+        ("board", identity.board.clone()),
+        ("product", identity.product.clone()),
+        ("serial", identity.serial_number.clone()),
+        ("part", identity.part_number.clone()),
+        (
+            "core",
+            format!(
+                "{}, firmware {}{release}",
+                identity.architecture, identity.firmware
             ),
-            ("core clock", clock.unwrap_or_default()),
-            ("memory", self.memory_bytes.map(bytes).unwrap_or_default()),
-            ("has", has.collect::<Vec<_>>().join(", ")),
-            (
-                "booted from",
-                details.boot_source.unwrap_or_default().to_owned(),
-            ),
-            ("SoC id", known(&details.soc_id)),
-            ("unit", known(&details.unit_tracking_id)),
-        ];
-        facts
-            .into_iter()
-            .filter(|(_, value)| !value.is_empty())
-            .collect()
-    }
+        ),
+        ("core clock", clock.unwrap_or_default()),
+        ("memory", about.memory_bytes.map(bytes).unwrap_or_default()),
+        ("has", has.collect::<Vec<_>>().join(", ")),
+        ("booted from", source.unwrap_or_default().to_owned()),
+        (
+            "SoC id",
+            details.map(|d| known(&d.soc_id)).unwrap_or_default(),
+        ),
+        (
+            "unit",
+            details
+                .map(|d| known(&d.unit_tracking_id))
+                .unwrap_or_default(),
+        ),
+    ];
+    facts
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .collect()
 }
 
 /// A number in hexadecimal, unless it is all zeros.

@@ -4,7 +4,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use hailo_vfio::soc::{LogSource, NOTICE_SLICE, Telemetry};
+use hailo_vfio::device::Telemetry;
+use hailo_vfio::soc::{LogSource, NOTICE_SLICE};
 use serde::Serialize;
 
 use super::booted::{self, FirmwareArg};
@@ -19,7 +20,8 @@ const EVERY: Duration = Duration::from_secs(2);
 /// Print a log of the chip
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The system log is consumed by reading: what was printed once does not come again.
+The system log is consumed by reading: what was printed once does not come again. In NNC mode runtime is the
+log of the application CPU, nn-core that of the core CPU, and both are consumed.
 
 Examples:
   hailoctl logs
@@ -56,10 +58,9 @@ struct Piece<'a> {
 pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<Exit> {
     let set = args.firmware.set(global)?;
     let opened = open::open(global, output)?;
-    let soc = booted::soc(set, global, &opened, output)?;
-    let telemetry = soc.telemetry()?;
+    let mut telemetry = booted::telemetry(set, global, &opened, output)?;
     loop {
-        print(&telemetry, args.source, output)?;
+        print(&mut telemetry, args.source, output)?;
         if !args.follow {
             break;
         }
@@ -77,7 +78,7 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
     Ok(Exit::Done)
 }
 
-fn print(telemetry: &Telemetry, source: Source, output: &mut Output) -> Result<()> {
+fn print(telemetry: &mut Telemetry, source: Source, output: &mut Output) -> Result<()> {
     let log = telemetry.log(match source {
         Source::Runtime => LogSource::Runtime,
         Source::SystemControl => LogSource::SystemControl,

@@ -7,8 +7,6 @@ mod watch;
 
 use std::time::Duration;
 
-use hailo_vfio::soc::Soc;
-
 pub(super) use self::look::Source;
 use self::look::prometheus;
 pub(super) use self::watch::{Counted, End, Watch};
@@ -56,8 +54,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<Exit> {
     let set = args.firmware.set(global)?;
     let opened = open::open(global, output)?;
-    let soc = booted::soc(set, global, &opened, output)?;
-    let mut telemetry = soc.telemetry()?;
+    let mut telemetry = booted::telemetry(set, global, &opened, output)?;
     if !args.once && args.listen.is_none() {
         telemetry.subscribe()?;
     }
@@ -65,7 +62,7 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
         args,
         global,
         &opened,
-        (&telemetry, &title(&opened, &soc)),
+        (&telemetry, &title(&opened)?),
         output,
     )?;
     telemetry.close()?;
@@ -74,13 +71,11 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
 }
 
 /// What a view begins with.
-pub(super) fn title(opened: &Opened, soc: &Soc) -> String {
-    format!(
-        "{}  {}, firmware {}",
-        opened.device.name(),
-        opened.device.chip(),
-        soc.version()
-    )
+pub(super) fn title(opened: &Opened) -> Result<String> {
+    let device = &opened.device;
+    let version = device.driver_info()?;
+    let (name, chip) = (device.name(), device.chip());
+    Ok(format!("{name}  {chip}, firmware {version}"))
 }
 
 fn watch(

@@ -1,10 +1,12 @@
 //! `notifications`: what the chip says by itself.
 
+mod firmware;
+
 use std::time::Duration;
 
 use hailo_vfio::deadline::Deadline;
-use hailo_vfio::soc::NOTICE_SLICE;
-use hailo_vfio::soc::rpc::Notice;
+use hailo_vfio::device::telemetry::Notice;
+use hailo_vfio::soc::{self, NOTICE_SLICE};
 use serde_json::{Value, json};
 
 use super::booted::{self, FirmwareArg};
@@ -32,8 +34,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<Exit> {
     let set = args.firmware.set(global)?;
     let opened = open::open(global, output)?;
-    let soc = booted::soc(set, global, &opened, output)?;
-    let mut telemetry = soc.telemetry()?;
+    let mut telemetry = booted::telemetry(set, global, &opened, output)?;
     telemetry.subscribe()?;
     let limit = args
         .seconds
@@ -68,6 +69,14 @@ fn tell(notice: &Notice, output: &mut Output) -> Result<()> {
 
 /// A notification for people, and for programs.
 pub(crate) fn shown(notice: &Notice) -> (String, Value) {
+    match notice {
+        Notice::Soc(notice) => of_server(notice),
+        Notice::Nnc(notice) => firmware::shown(notice),
+    }
+}
+
+fn of_server(notice: &soc::rpc::Notice) -> (String, Value) {
+    use soc::rpc::Notice;
     const ZONES: [&str; 3] = ["green", "orange", "red"];
     const STATES: [&str; 7] = [
         "none",

@@ -1,5 +1,7 @@
 //! `power-off`: the chip off, until it is booted again.
 
+use hailo_vfio::spec::board::Mode;
+use hailo_vfio::{Error, ErrorKind};
 use serde::Serialize;
 
 use super::reset;
@@ -35,6 +37,13 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
     }
     let opened = open::open(global, output)?;
     let running = opened.device.firmware_loaded()?;
+    if opened.device.mode() == Mode::Nnc {
+        let action = "can't be powered off in nnc mode: its firmware has no such control";
+        let error = Error::new(ErrorKind::Unsupported, opened.device.name(), action);
+        return Err(error
+            .with_hint("hailoctl reset ends the firmware; the slot's power is the computer's")
+            .into());
+    }
     if running {
         opened.device.soc()?.power_off()?;
     }

@@ -31,11 +31,6 @@ pub(super) trait Field: Copy {
     fn channel(&self) -> Option<ChannelId> {
         None
     }
-
-    /// Itself, if it is a plain number.
-    fn bits(&self) -> Option<u64> {
-        None
-    }
 }
 
 macro_rules! integers {
@@ -51,10 +46,6 @@ macro_rules! integers {
                 let (head, rest) = bytes.split_first_chunk()?;
                 *bytes = rest;
                 Some(Self::from_le_bytes(*head))
-            }
-
-            fn bits(&self) -> Option<u64> {
-                Some((*self).into())
             }
         }
     )*};

@@ -278,11 +278,7 @@ macro_rules! actions {
                 match self {
                     $(Self::$variant { $($($field),*)? } => {
                         $($(
-                            write!(f, "{mark} {} ", stringify!($field).replace('_', " "))?;
-                            match Field::bits($field) {
-                                Some(bits) if is_bits(stringify!($field)) => write!(f, "{bits:#x}")?,
-                                _ => write!(f, "{}", $field)?,
-                            }
+                            write!(f, "{mark} {} {}", stringify!($field).replace('_', " "), $field)?;
                             mark = ",";
                         )*)?
                     })*

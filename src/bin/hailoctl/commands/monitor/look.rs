@@ -2,8 +2,10 @@
 
 use hailo_vfio::Error;
 use hailo_vfio::deadline::Deadline;
-use hailo_vfio::soc::rpc::{Notice, RpcError};
-use hailo_vfio::soc::{Performance, Quantity, Telemetry, Temperature};
+use hailo_vfio::device::Telemetry;
+use hailo_vfio::nnc::ControlError;
+use hailo_vfio::soc::rpc::RpcError;
+use hailo_vfio::soc::{Performance, Temperature};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -83,10 +85,22 @@ fn unless_refused<T>(
         Ok(value) => return Ok(Ok(value)),
         Err(error) => error,
     };
-    let cause = std::error::Error::source(&error).and_then(|cause| cause.downcast_ref());
-    match cause {
-        Some(RpcError::Status { status, .. }) => Ok(Err(format!("the chip answers {status}"))),
-        _ => Err(error.into()),
+    let cause = std::error::Error::source(&error);
+    let by_server = cause.and_then(|cause| match cause.downcast_ref()? {
+        RpcError::Status { status, .. } => Some(format!("the chip answers {status}")),
+        _ => None,
+    });
+    let by_firmware = cause.and_then(|cause| match cause.downcast_ref()? {
+        ControlError::Refused { major, minor, .. } => {
+            let status = if minor.is_ok() { major } else { minor };
+            Some(format!("the firmware answers {status}"))
+        }
+        foreign @ ControlError::Foreign { .. } => Some(foreign.to_string()),
+        _ => None,
+    });
+    match by_server.or(by_firmware) {
+        Some(why) => Ok(Err(why)),
+        None => Err(error.into()),
     }
 }
 
@@ -95,7 +109,7 @@ impl Source for Telemetry {
         let mut missing = Missing::default();
         let temperature = unless_refused(self.temperature())?;
         let temperature = temperature.map_err(|why| missing.temperature = Some(why));
-        let power = match unless_refused(self.measure(Quantity::Power))? {
+        let power = match unless_refused(self.power())? {
             Ok(Some(watts)) => Some(watts),
             Ok(None) => {
                 missing.power = Some("the board has no sensor".to_owned());
@@ -106,19 +120,29 @@ impl Source for Telemetry {
                 None
             }
         };
-        let load = unless_refused(self.performance())?;
-        let load = load.map_err(|why| missing.load = Some(why));
+        let load = match unless_refused(self.performance())? {
+            Ok(Some(load)) => load,
+            Ok(None) => {
+                missing.load = Some("firmware of nnc mode does not count it".to_owned());
+                NO_LOAD
+            }
+            Err(why) => {
+                missing.load = Some(why);
+                NO_LOAD
+            }
+        };
         Ok(Look {
             temperature: temperature.ok(),
             power_w: power,
-            load: load.unwrap_or(NO_LOAD),
-            throttling: None,
+            load,
+            throttling: self.throttling()?,
             missing,
         })
     }
 
     fn notice(&self, deadline: &Deadline) -> Result<Option<Said>> {
-        let said = |notice: Notice| {
+        let notice = Telemetry::notice(self, deadline)?;
+        Ok(notice.map(|notice| {
             let (text, object) = notifications::shown(&notice);
             let state = object.get("state").and_then(Value::as_str);
             Said {
@@ -126,8 +150,7 @@ impl Source for Telemetry {
                 text,
                 object,
             }
-        };
-        Ok(Telemetry::notice(self, deadline)?.map(said))
+        }))
     }
 }
 

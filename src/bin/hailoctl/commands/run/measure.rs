@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use hailo_vfio::device::Telemetry;
 use hailo_vfio::device::infer::{ConfigureOptions, Configured, Model, RuntimeOptions};
-use hailo_vfio::soc::{Soc, Telemetry};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
@@ -124,7 +124,7 @@ impl Setting<'_> {
         Watch {
             source: &watched.telemetry,
             interval: BETWEEN_LOOKS,
-            title: monitor::title(self.opened, &watched.soc),
+            title: watched.title.clone(),
             networks: Some(counted.iter().map(network).collect()),
             view: self.view,
         }
@@ -200,16 +200,16 @@ impl Looking<'_> {
 
 /// The chip's telemetry, with what it says by itself.
 struct Watched {
-    soc: Soc,
+    title: String,
     telemetry: Telemetry,
 }
 
 impl Watched {
     fn new(opened: &Opened) -> Result<Self> {
-        let soc = opened.device.soc()?;
-        let mut telemetry = soc.telemetry()?;
+        let title = monitor::title(opened)?;
+        let mut telemetry = opened.device.telemetry()?;
         telemetry.subscribe()?;
-        Ok(Self { soc, telemetry })
+        Ok(Self { title, telemetry })
     }
 }
 
