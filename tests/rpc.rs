@@ -10,10 +10,12 @@ use std::time::Duration;
 use hailo_vfio::deadline::Deadline;
 use hailo_vfio::device::Device;
 use hailo_vfio::model::Fault;
-use hailo_vfio::soc::rpc::method::{CreateDevice, GetTemperature, QueryPerformance};
+use hailo_vfio::soc::rpc::method::{
+    CreateDevice, GetTemperature, QueryPerformance, SetPowerMeasurement, StartPowerMeasurement,
+};
 use hailo_vfio::soc::rpc::{Buffers, Connection, Notice, RpcError};
-use hailo_vfio::soc::{Cause, LogSource, Quantity, Soc};
-use hailo_vfio::spec::rpc::types::{Empty, HandleRequest};
+use hailo_vfio::soc::{Cause, LogSource, Quantity, Samples, Sampling, Soc};
+use hailo_vfio::spec::rpc::types::{Empty, Handle, HandleRequest, PowerRequest, StartPowerRequest};
 use hailo_vfio::spec::rpc::{Dialect, Method, Status};
 use hailo_vfio::{Error, ErrorKind};
 use prost::Message;
@@ -86,6 +88,75 @@ fn power_is_measured_where_there_is_a_sensor() {
 }
 
 #[test]
+fn power_is_sampled_by_the_chip_in_every_dialect() {
+    let sampling = Sampling {
+        readings: 1,
+        reading: Duration::from_micros(140),
+    };
+    for version in ["5.0.0", "5.1.0", "5.1.1", "5.2.0"] {
+        let (bench, _device, soc) = open_as(Way::Local, version, ",power=on", "");
+        let telemetry = soc.telemetry().unwrap();
+        assert_eq!(telemetry.samples(false).unwrap(), Samples::default());
+        assert!(
+            telemetry
+                .start_sampling(Quantity::Current, sampling)
+                .unwrap()
+        );
+        let samples = loop {
+            let samples = telemetry.samples(false).unwrap();
+            if samples.count > 0 {
+                break samples;
+            }
+        };
+        // A sample takes twice as long as its readings.
+        assert_eq!(samples.each.as_micros(), 280, "{samples:?}");
+        assert!(samples.min <= samples.average && samples.average <= samples.max);
+        assert!(samples.average > 100.0, "milliamperes: {samples:?}");
+        telemetry.stop_sampling().unwrap();
+        assert!(telemetry.samples(true).unwrap().count >= samples.count);
+        assert_eq!(telemetry.samples(false).unwrap(), Samples::default());
+        telemetry.close().unwrap();
+
+        let (_bench, _device, soc) = open_as(Way::Local, version, "", "");
+        let telemetry = soc.telemetry().unwrap();
+        assert!(!telemetry.start_sampling(Quantity::Power, sampling).unwrap());
+        bench.assert_no_complaints();
+    }
+}
+
+#[test]
+fn power_requests_that_make_no_sense_are_refused() {
+    let (bench, _device, soc) = open_as(Way::Local, "5.2.0", ",power=on", "");
+    let connection = soc.connect().unwrap();
+    let handle = object(&connection).unwrap().handle;
+    let stranger = Some(Handle { id: 9 });
+    let set = |handle, dvm, kind| {
+        let body = PowerRequest { handle, dvm, kind };
+        connection.call::<SetPowerMeasurement>(&body)
+    };
+    let start = |handle, averaging_factor, sampling_period| {
+        connection.call::<StartPowerMeasurement>(&StartPowerRequest {
+            handle,
+            averaging_factor,
+            sampling_period,
+        })
+    };
+    for (answer, expected) in [
+        (set(handle, 1, 2), Status::INVALID_ARGUMENT),
+        (set(handle, 0, 4), Status::INVALID_ARGUMENT),
+        (set(stranger, 0, 2), Status::NOT_FOUND),
+        (start(handle, 8, 0), Status::INVALID_ARGUMENT),
+        (start(handle, 0, 8), Status::INVALID_ARGUMENT),
+        (start(stranger, 0, 0), Status::NOT_FOUND),
+    ] {
+        assert_eq!(answer.unwrap_err().status(), Some(expected));
+    }
+    set(handle, 0x7fff_ffff, 0x7fff_ffff).unwrap();
+    start(handle, 7, 7).unwrap();
+    bench.assert_no_complaints();
+}
+
+#[test]
 fn every_dialect_is_spoken() {
     for (version, dialect) in [
         ("5.0.0", Dialect::A),
@@ -130,7 +201,7 @@ fn a_status_comes_back_as_one_and_the_connection_goes_on() {
     let connection = soc.connect().unwrap();
     let known = object(&connection).unwrap();
     let unknown = HandleRequest {
-        handle: Some(hailo_vfio::spec::rpc::types::Handle { id: 77 }),
+        handle: Some(Handle { id: 77 }),
     };
     let error = connection.call::<GetTemperature>(&unknown).unwrap_err();
     assert_eq!(error.status(), Some(Status::NOT_FOUND));

@@ -3,6 +3,7 @@
 //! Frames are what the server takes and gives: for each virtual stream of the file one buffer in the type and order
 //! that was asked for. Formats of users are another layer's business.
 
+mod cache;
 mod configured;
 mod model;
 mod run;

@@ -26,6 +26,6 @@ pub(crate) use hub::SMALL;
 pub use pair::{Cause, SessionError};
 pub use session::{NotTaken, Session};
 pub use telemetry::{
-    Extended, Health, Identity, LogSource, NOTICE_SLICE, Performance, Quantity, Telemetry,
-    Temperature,
+    Extended, Health, Identity, LogSource, NOTICE_SLICE, Performance, Quantity, Samples, Sampling,
+    Telemetry, Temperature,
 };

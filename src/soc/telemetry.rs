@@ -1,11 +1,13 @@
 //! Asking the chip how it is: who it is, how warm, how busy, what it logs.
 
 mod facts;
+mod sampling;
 
 use std::time::Duration;
 
 pub use facts::{Extended, Health, Identity, LogSource, Performance, Quantity, Temperature};
 use facts::{bytes_of, hexadecimal, printable, readable};
+pub use sampling::{Samples, Sampling};
 
 use super::rpc::method::{
     CreateDevice, DestroyDevice, EchoBuffer, ExtendedInfo, FetchLogs, GetArchitecture,
@@ -18,7 +20,6 @@ use crate::deadline::Deadline;
 use crate::dma::DmaBuffer;
 use crate::error::Error;
 use crate::spec::firmware::Version;
-use crate::spec::rpc::Status;
 use crate::spec::rpc::types::{
     CallbackHandle, EchoRequest, Empty, FetchLogsRequest, Handle, HandleRequest, PowerRequest,
     RemoveNotificationRequest, SetNotificationRequest,
@@ -32,6 +33,16 @@ impl LogSource {
             Self::Runtime => value::log::RUNTIME,
             Self::SystemControl => value::log::SYSTEM_CONTROL,
             Self::NnCore => value::log::NN_CORE,
+        }
+    }
+}
+
+impl Quantity {
+    fn number(self) -> u32 {
+        match self {
+            Self::Power => power::POWER,
+            Self::Current => power::CURRENT,
+            Self::BusVoltage => power::BUS_VOLTAGE,
         }
     }
 }
@@ -181,21 +192,14 @@ impl Telemetry {
     /// # Errors
     /// The connection's, or a status.
     pub fn measure(&self, quantity: Quantity) -> Result<Option<f32>, Error> {
-        let kind = match quantity {
-            Quantity::Power => power::POWER,
-            Quantity::Current => power::CURRENT,
-            Quantity::BusVoltage => power::BUS_VOLTAGE,
-        };
         let body = PowerRequest {
             handle: self.handle,
             dvm: power::AUTO,
-            kind,
+            kind: quantity.number(),
         };
-        match self.connection.call::<MeasurePower>(&body) {
-            Ok(reply) => Ok(Some(reply.value)),
-            Err(error) if error.status() == Some(Status::OPEN_FILE_FAILURE) => Ok(None),
-            Err(error) => Err(self.failed("measure power", error)),
-        }
+        let answer = self.connection.call::<MeasurePower>(&body);
+        let answer = self.with_sensor("measure power", answer)?;
+        Ok(answer.map(|reply| reply.value))
     }
 
     /// Health.

@@ -4,15 +4,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use prost::Message;
-
 use super::connection::{Connection, Outcome, Reply, Request, Step};
 use super::dispatch::id;
 use super::lock;
 use super::network::{Model, Port, ports};
 use super::objects::QUEUE;
 use crate::spec::rpc::types::{
-    BufferInfo, ConfigureRequest, Handle, LatencyReply, RunAsyncRequest, RunForDurationRequest,
+    BufferInfo, ConfigureRequest, LatencyReply, RunAsyncRequest, RunForDurationRequest,
+    RunForDurationRequest510,
 };
 use crate::spec::rpc::value::{DEFAULT_PRIORITY, latency, memory};
 use crate::spec::rpc::{BUFFER_TIMEOUT, Dialect, Status};
@@ -165,19 +164,6 @@ impl Configured {
     }
 }
 
-/// RUN_ASYNC_FOR_DURATION of firmware 5.1.0: inputs only.
-#[derive(Clone, PartialEq, Message)]
-struct RunForDuration510 {
-    #[prost(message, optional, tag = "1")]
-    configured: Option<Handle>,
-    #[prost(message, optional, tag = "2")]
-    infer_model: Option<Handle>,
-    #[prost(uint32, tag = "3")]
-    duration_ms: u32,
-    #[prost(message, repeated, tag = "4")]
-    inputs: Vec<BufferInfo>,
-}
-
 impl Connection {
     pub(super) fn run_async(&self, request: &Request) -> Step<()> {
         let body: RunAsyncRequest = request.body_before_buffers()?;
@@ -193,7 +179,7 @@ impl Connection {
 
     pub(super) fn run_for_duration(&self, request: &Request) -> Step<()> {
         if self.server.settings.dialect == Dialect::B {
-            let body: RunForDuration510 = request.body_before_buffers()?;
+            let body: RunForDurationRequest510 = request.body_before_buffers()?;
             let repeat = Repeat {
                 time: Duration::from_millis(body.duration_ms.into()),
                 pause: Duration::ZERO,

@@ -17,13 +17,13 @@ use crate::infer::{
 };
 use crate::soc::rpc::method::{
     Activate, Configure, Deactivate, DestroyConfigured, GetLatency, RunForDuration,
-    SetSchedulerPriority, SetSchedulerThreshold, SetSchedulerTimeout, Shutdown,
+    RunForDuration510, SetSchedulerPriority, SetSchedulerThreshold, SetSchedulerTimeout, Shutdown,
 };
-use crate::soc::rpc::{Request, RpcError, decode};
+use crate::soc::rpc::{Buffers, Request, RpcError, decode};
 use crate::spec::rpc::types::{
     BufferInfo, ConfigureRequest, Handle, HandleRequest, RunAsyncRequest, RunForDurationRequest,
-    SetSchedulerPriorityRequest, SetSchedulerThresholdRequest, SetSchedulerTimeoutRequest,
-    StreamParams,
+    RunForDurationRequest510, SetSchedulerPriorityRequest, SetSchedulerThresholdRequest,
+    SetSchedulerTimeoutRequest, StreamParams,
 };
 use crate::spec::rpc::value::{format_type, latency, memory, power_mode, unset};
 use crate::spec::rpc::{
@@ -164,13 +164,21 @@ impl Configured {
         &self.vdevice
     }
 
-    fn request(&self) -> HandleRequest {
+    pub(super) fn handle(&self) -> Option<Handle> {
+        self.handle
+    }
+
+    pub(super) fn request(&self) -> HandleRequest {
         HandleRequest {
             handle: self.handle,
         }
     }
 
-    fn ask<R: Request>(&self, action: &str, body: &R::Body) -> Result<R::Response, Error> {
+    pub(super) fn ask<R: Request>(
+        &self,
+        action: &str,
+        body: &R::Body,
+    ) -> Result<R::Response, Error> {
         let shared = &self.vdevice.shared;
         let answer = shared.connection.call::<R>(body);
         answer.map_err(|error| shared.failed(action, error))
@@ -227,32 +235,44 @@ impl Configured {
     /// Has the chip run the same frame again and again for `duration`, and says how many a second it made. The model
     /// is unusable afterwards.
     ///
+    /// Outputs are those of the last frame; firmware 5.1.0 gives none, and they stay as they were.
+    ///
     /// # Errors
-    /// A status; firmware before 5.1.1 does not have it in this form.
+    /// A status; firmware before 5.1.0 does not have it.
     pub fn run_for(&self, frame: Frame, duration: Duration) -> Result<(u32, Frame), Error> {
         let shared = &self.vdevice.shared;
         let connection = &shared.connection;
-        let failed = |error| shared.failed("run for a time", error);
-        let (method, dialect) = (Method::RunForDuration, connection.dialect());
-        if dialect < Dialect::C {
-            return Err(failed(RpcError::NoMethod { method, dialect }));
-        }
-        let body = RunForDurationRequest {
-            configured: self.handle,
-            infer_model: self.infer_model,
-            duration_ms: u32::try_from(duration.as_millis())
-                .unwrap_or(u32::MAX)
-                .max(1),
-            sleep_ms: 0,
-            buffers: buffer_infos(&self.inputs, &self.outputs),
-        };
+        let (configured, infer_model) = (self.handle, self.infer_model);
+        let milliseconds = u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+        let duration_ms = milliseconds.max(1);
         let deadline = Deadline::after(duration + BUFFER_TIMEOUT + REQUEST_TIMEOUT);
         let run = || {
             self.check(&frame)?;
-            let ticket = connection.start::<RunForDuration>(&body, frame.into(), &deadline)?;
+            let mut buffers: Buffers = frame.into();
+            if connection.dialect() == Dialect::B {
+                let body = RunForDurationRequest510 {
+                    configured,
+                    infer_model,
+                    duration_ms,
+                    inputs: buffer_infos(&self.inputs, &[]),
+                };
+                let outputs = std::mem::take(&mut buffers.from_device);
+                let ticket = connection.start::<RunForDuration510>(&body, buffers, &deadline)?;
+                let (reply, mut buffers) = decode::<RunForDuration510>(ticket.wait(&deadline)?)?;
+                buffers.from_device = outputs;
+                return Ok((reply, buffers));
+            }
+            let body = RunForDurationRequest {
+                configured,
+                infer_model,
+                duration_ms,
+                sleep_ms: 0,
+                buffers: buffer_infos(&self.inputs, &self.outputs),
+            };
+            let ticket = connection.start::<RunForDuration>(&body, buffers, &deadline)?;
             decode::<RunForDuration>(ticket.wait(&deadline)?)
         };
-        let (reply, buffers) = run().map_err(failed)?;
+        let (reply, buffers) = run().map_err(|error| shared.failed("run for a time", error))?;
         Ok((reply.fps, buffers.into()))
     }
 

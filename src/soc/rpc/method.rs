@@ -9,9 +9,9 @@ use crate::spec::rpc::types::{
     FetchLogsReply, FetchLogsRequest, GetPowerReply, GetPowerRequest, HandleReply, HandleRequest,
     HealthReply, HealthReply500, IdentifyReply, InitCacheRequest, LatencyReply, PerformanceReply,
     PowerReply, PowerRequest, RemoveNotificationRequest, RunAsyncRequest, RunForDurationReply,
-    RunForDurationRequest, SetNotificationRequest, SetSchedulerPriorityRequest,
-    SetSchedulerThresholdRequest, SetSchedulerTimeoutRequest, StartPowerRequest, TemperatureReply,
-    UpdateCacheBufferRequest, UpdateCacheOffsetRequest,
+    RunForDurationRequest, RunForDurationRequest510, SetNotificationRequest,
+    SetSchedulerPriorityRequest, SetSchedulerThresholdRequest, SetSchedulerTimeoutRequest,
+    StartPowerRequest, TemperatureReply, UpdateCacheBufferRequest, UpdateCacheOffsetRequest,
 };
 
 /// A method with the types of its bodies.
@@ -59,6 +59,7 @@ requests! {
     UpdateCacheBuffer: UpdateCacheBuffer, UpdateCacheBufferRequest => Empty;
     RunAsync: RunAsync, RunAsyncRequest => Empty;
     RunForDuration: RunForDuration, RunForDurationRequest => RunForDurationReply;
+    RunForDuration510: RunForDuration, RunForDurationRequest510 => RunForDurationReply;
     CreateDevice: CreateDevice, Empty => HandleReply;
     DestroyDevice: DestroyDevice, HandleRequest => Empty;
     Identify: Identify, HandleRequest => IdentifyReply;

@@ -261,6 +261,22 @@ pub struct RunForDurationRequest {
     #[prost(message, repeated, tag = "5")]
     pub buffers: ::prost::alloc::vec::Vec<BufferInfo>,
 }
+/// The same as firmware 5.1.0 takes it: it gives no outputs.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct RunForDurationRequest510 {
+    /// Configured model.
+    #[prost(message, optional, tag = "1")]
+    pub configured: ::core::option::Option<Handle>,
+    /// The model it was configured from.
+    #[prost(message, optional, tag = "2")]
+    pub infer_model: ::core::option::Option<Handle>,
+    /// Milliseconds, above 0.
+    #[prost(uint32, tag = "3")]
+    pub duration_ms: u32,
+    /// Inputs.
+    #[prost(message, repeated, tag = "4")]
+    pub inputs: ::prost::alloc::vec::Vec<BufferInfo>,
+}
 /// What a run for a time came to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RunForDurationReply {
