@@ -8,9 +8,10 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::infer::Jobs;
 use super::notify::Registration;
+use super::window::{Ended, Window};
 use super::{Server, lock};
 use crate::model::rpc_fault::RpcWrong;
-use crate::model::service::{Ended, Stream};
+use crate::model::service::{self, Stream};
 use crate::spec::rpc::{
     BUFFER_TIMEOUT, Framing, HEADER, Header, MAGIC, MAX_BODY, MESSAGE, Method, Status,
 };
@@ -27,6 +28,10 @@ pub(super) struct Request {
     /// The method's number, as it came.
     pub(super) action: u32,
     pub(super) body: Vec<u8>,
+    /// The buffers that followed.
+    pub(super) inputs: Vec<Vec<u8>>,
+    /// Of an inference: whether there was a record for it.
+    pub(super) record: Option<Result<(), Status>>,
 }
 
 /// What answers a request.
@@ -75,6 +80,9 @@ pub(super) struct Connection {
     pub(super) server: Arc<Server>,
     pub(super) stream: Arc<dyn Stream>,
     pub(super) id: u32,
+    /// Requests to act on, and a sign that something changed there.
+    pub(super) window: Mutex<Window>,
+    pub(super) turn: Condvar,
     /// Inferences to run, and a sign for who runs them.
     pub(super) jobs: Mutex<Jobs>,
     pub(super) news: Condvar,
@@ -88,6 +96,8 @@ impl Connection {
             server,
             stream,
             id,
+            window: Mutex::default(),
+            turn: Condvar::new(),
             jobs: Mutex::default(),
             news: Condvar::new(),
             registrations: Mutex::default(),
@@ -97,11 +107,25 @@ impl Connection {
     /// Serves until the client goes, or has to.
     pub(super) fn serve(&self) {
         std::thread::scope(|scope| {
-            let runner = std::thread::Builder::new().name("sim-runner".to_owned());
-            if let Err(error) = runner.spawn_scoped(scope, || self.run_jobs()) {
-                log::error!("sim: no thread for a client: {error}");
-            } else {
-                while self.next_request() {}
+            let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+            let runner = thread("sim-runner").spawn_scoped(scope, || self.run_jobs());
+            let actor = thread("sim-actor").spawn_scoped(scope, || self.act_on_requests());
+            let ended = match (&runner, &actor) {
+                (Ok(_), Ok(_)) => self.read_requests(),
+                (Err(error), _) | (_, Err(error)) => {
+                    log::error!("sim: no thread for a client: {error}");
+                    Ended::Server
+                }
+            };
+            if ended == Ended::Server {
+                self.drop_requests();
+                self.stream.close();
+            }
+            self.end_window();
+            if let Ok(actor) = actor
+                && actor.join().is_err()
+            {
+                log::error!("sim: a client's requests ended in a panic");
             }
             self.stream.close();
             lock(&self.jobs).stop = true;
@@ -113,16 +137,8 @@ impl Connection {
         self.server.settings.dialect.framing()
     }
 
-    /// Whether there may be another one.
-    fn next_request(&self) -> bool {
-        match self.read_request() {
-            Ok(Some(request)) => self.answer(&request),
-            Ok(None) | Err(_) => false,
-        }
-    }
-
     /// The next message; none where it makes no sense.
-    fn read_request(&self) -> Result<Option<Request>, Ended> {
+    pub(super) fn read_request(&self) -> Result<Option<Request>, service::Ended> {
         let len = match self.framing() {
             Framing::Whole => MESSAGE,
             Framing::HeaderThenBody => HEADER,
@@ -152,23 +168,24 @@ impl Connection {
             message_id: header.message_id.get(),
             action: header.action_id.get(),
             body,
+            inputs: Vec::new(),
+            record: None,
         }))
     }
 
     /// Acts on a request and replies; whether the connection goes on.
-    fn answer(&self, request: &Request) -> bool {
-        let method = Method::from_number(self.server.settings.dialect, request.action);
-        let outcome = match method {
-            Some(method) => self.act(method, request),
-            None => {
-                self.complain(format!("unknown method {}", request.action));
-                if self.server.settings.quirks {
-                    Outcome::Close
-                } else {
-                    Outcome::FailedForGood(Status::NOT_IMPLEMENTED)
-                }
-            }
-        };
+    pub(super) fn answer(&self, method: Method, mut request: Request) -> bool {
+        let outcome = self.act(method, &mut request);
+        self.conclude(Some(method), &request, outcome)
+    }
+
+    /// Replies as a request has come out; whether the connection goes on.
+    pub(super) fn conclude(
+        &self,
+        method: Option<Method>,
+        request: &Request,
+        outcome: Outcome,
+    ) -> bool {
         let (reply, goes_on) = match outcome {
             Outcome::Reply(reply) => (Ok(reply), true),
             Outcome::Failed(status) => (Err(status), true),
@@ -212,8 +229,8 @@ impl Connection {
         }
         match self.stream.receive(buffer, Some(BUFFER_TIMEOUT)) {
             Ok(buffer) => Ok(buffer),
-            Err(Ended::TimedOut) => Err(Outcome::FailedForGood(Status::TIMEOUT)),
-            Err(Ended::Closed) => Err(Outcome::Close),
+            Err(service::Ended::TimedOut) => Err(Outcome::FailedForGood(Status::TIMEOUT)),
+            Err(service::Ended::Closed) => Err(Outcome::Close),
         }
     }
 
@@ -223,7 +240,7 @@ impl Connection {
         message_id: u32,
         action: u32,
         reply: Result<Reply, Status>,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), service::Ended> {
         let (mut status, reply) = match reply {
             Ok(reply) if reply.body.len() > MAX_BODY => (Status::INTERNAL_FAILURE, Reply::empty()),
             Ok(reply) => (Status::SUCCESS, reply),
@@ -254,11 +271,11 @@ impl Connection {
                     last.pop();
                 }
             }
-            Some(RpcWrong::Close) => return Err(Ended::Closed),
+            Some(RpcWrong::Close) => return Err(service::Ended::Closed),
             Some(RpcWrong::Storm(count)) => self.storm(count)?,
             Some(RpcWrong::Die(pause)) => {
                 self.server.system.die(pause);
-                return Err(Ended::Closed);
+                return Err(service::Ended::Closed);
             }
         }
         header.status = status.0.into();
@@ -271,7 +288,7 @@ impl Connection {
             self.stream.send(parts, WRITE_LIMIT)?;
             // What is queued goes out before the end.
             self.stream.flush(WRITE_LIMIT)?;
-            return Err(Ended::Closed);
+            return Err(service::Ended::Closed);
         }
         parts.append(&mut buffers);
         if twice {
@@ -295,7 +312,11 @@ impl Connection {
     }
 
     /// Sends a message that no request waits for.
-    pub(super) fn send_message(&self, header: &Header, body: Vec<u8>) -> Result<(), Ended> {
+    pub(super) fn send_message(
+        &self,
+        header: &Header,
+        body: Vec<u8>,
+    ) -> Result<(), service::Ended> {
         self.stream.send(self.message(header, body), WRITE_LIMIT)
     }
 

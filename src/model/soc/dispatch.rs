@@ -7,9 +7,9 @@ use prost::Message;
 use super::connection::{Connection, Outcome, Reply, Request, Step};
 use super::lock;
 use crate::spec::rpc::types::{
-    CacheBuffersReply, EchoRequest, Handle, HandleReply, HandleRequest, InitCacheRequest,
-    SetSchedulerPriorityRequest, SetSchedulerThresholdRequest, SetSchedulerTimeoutRequest,
-    UpdateCacheBufferRequest, UpdateCacheOffsetRequest,
+    CacheBuffersReply, CreateInferModelRequest, EchoRequest, Handle, HandleReply, HandleRequest,
+    InitCacheRequest, SetSchedulerPriorityRequest, SetSchedulerThresholdRequest,
+    SetSchedulerTimeoutRequest, UpdateCacheBufferRequest, UpdateCacheOffsetRequest,
 };
 use crate::spec::rpc::{Method, Status};
 
@@ -42,7 +42,37 @@ impl Request {
 }
 
 impl Connection {
-    pub(super) fn act(&self, method: Method, request: &Request) -> Outcome {
+    /// Reads the buffers that follow a message of `method`.
+    pub(super) fn read_inputs(&self, method: Method, request: &mut Request) -> Step<()> {
+        let len = match method {
+            Method::CreateInferModel => {
+                let body: CreateInferModelRequest = request.body_before_buffers()?;
+                usize::try_from(body.hef_size).unwrap_or(usize::MAX)
+            }
+            Method::EchoBuffer => {
+                let body: EchoRequest = request.body_before_buffers()?;
+                self.echo_len(usize::try_from(body.buffer_size).unwrap_or(usize::MAX))
+            }
+            Method::RunAsync | Method::RunForDuration => return self.read_frame(method, request),
+            _ => return Ok(()),
+        };
+        request.inputs.push(self.read_buffer(request, len)?);
+        Ok(())
+    }
+
+    /// How many bytes an echo takes.
+    fn echo_len(&self, asked: usize) -> usize {
+        if !self.server.settings.quirks {
+            return asked;
+        }
+        let mut kept = lock(&self.server.echo);
+        if *kept == 0 || asked == 0 {
+            *kept = asked;
+        }
+        *kept
+    }
+
+    pub(super) fn act(&self, method: Method, request: &mut Request) -> Outcome {
         match self.step(method, request) {
             Ok(Some(reply)) => Outcome::Reply(reply),
             Ok(None) => Outcome::Nothing,
@@ -50,7 +80,7 @@ impl Connection {
         }
     }
 
-    fn step(&self, method: Method, request: &Request) -> Step<Option<Reply>> {
+    fn step(&self, method: Method, request: &mut Request) -> Step<Option<Reply>> {
         let reply = match method {
             Method::CreateVdevice => self.create_vdevice(request)?,
             Method::DestroyVdevice => self.destroy_vdevice(request.handle()?),
@@ -113,8 +143,9 @@ impl Connection {
                 self.configured(id(body.handle))?;
                 Reply::empty()
             }
-            Method::RunAsync => return self.run_async(request).map(|()| None),
-            Method::RunForDuration => return self.run_for_duration(request).map(|()| None),
+            Method::RunAsync | Method::RunForDuration => {
+                return self.start_frame(method, request).map(|()| None);
+            }
             Method::CreateDevice => handle_reply(lock(&self.server.objects).add_device(self.id)),
             Method::DestroyDevice => self.destroy_device(request.handle()?),
             Method::Identify => self.identify(request.handle()?)?,
@@ -131,22 +162,10 @@ impl Connection {
             Method::SetNotification => self.set_notification(request)?,
             Method::RemoveNotification => self.remove_notification(request)?,
             Method::FetchLogs => self.fetch_logs(request)?,
-            Method::EchoBuffer => {
-                let body: EchoRequest = request.body_before_buffers()?;
-                let mut len = usize::try_from(body.buffer_size).unwrap_or(usize::MAX);
-                if self.server.settings.quirks {
-                    let mut kept = lock(&self.server.echo);
-                    if *kept == 0 || len == 0 {
-                        *kept = len;
-                    }
-                    len = *kept;
-                }
-                let data = self.read_buffer(request, len)?;
-                Reply {
-                    body: Vec::new(),
-                    buffers: vec![data],
-                }
-            }
+            Method::EchoBuffer => Reply {
+                body: Vec::new(),
+                buffers: std::mem::take(&mut request.inputs),
+            },
             Method::Reset => {
                 self.server.system.reboot();
                 return Err(Outcome::Close);

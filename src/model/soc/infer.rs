@@ -14,7 +14,7 @@ use crate::spec::rpc::types::{
     RunForDurationRequest510,
 };
 use crate::spec::rpc::value::{DEFAULT_PRIORITY, latency, memory};
-use crate::spec::rpc::{BUFFER_TIMEOUT, Dialect, Status};
+use crate::spec::rpc::{BUFFER_TIMEOUT, Dialect, Method, Status};
 
 /// Records of inferences: two for each that may be in flight.
 const RECORDS: u32 = 2 * QUEUE;
@@ -164,45 +164,54 @@ impl Configured {
     }
 }
 
-impl Connection {
-    pub(super) fn run_async(&self, request: &Request) -> Step<()> {
-        let body: RunAsyncRequest = request.body_before_buffers()?;
-        let outputs = self.outputs_of(id(body.configured))?;
-        self.take_frame(
-            request,
-            [id(body.configured), id(body.infer_model)],
-            &body.buffers,
-            outputs,
-            None,
-        )
-    }
+/// What a request for an inference asks for.
+struct Asked {
+    /// Configured model, and the model it was configured from.
+    handles: [u32; 2],
+    /// Inputs, then outputs.
+    infos: Vec<BufferInfo>,
+    /// How many are outputs.
+    outputs: usize,
+    repeat: Option<Repeat>,
+}
 
-    pub(super) fn run_for_duration(&self, request: &Request) -> Step<()> {
+impl Connection {
+    /// What a request for an inference asks for.
+    fn asked(&self, method: Method, request: &Request) -> Step<Asked> {
+        if method == Method::RunAsync {
+            let body: RunAsyncRequest = request.body_before_buffers()?;
+            return Ok(Asked {
+                handles: [id(body.configured), id(body.infer_model)],
+                outputs: self.outputs_of(id(body.configured))?,
+                infos: body.buffers,
+                repeat: None,
+            });
+        }
         if self.server.settings.dialect == Dialect::B {
             let body: RunForDurationRequest510 = request.body_before_buffers()?;
-            let repeat = Repeat {
-                time: Duration::from_millis(body.duration_ms.into()),
-                pause: Duration::ZERO,
-                outputs: false,
-            };
-            let handles = [id(body.configured), id(body.infer_model)];
-            self.outputs_of(handles[0])?;
-            return self.take_frame(request, handles, &body.inputs, 0, Some(repeat));
+            self.outputs_of(id(body.configured))?;
+            return Ok(Asked {
+                handles: [id(body.configured), id(body.infer_model)],
+                outputs: 0,
+                infos: body.inputs,
+                repeat: Some(Repeat {
+                    time: Duration::from_millis(body.duration_ms.into()),
+                    pause: Duration::ZERO,
+                    outputs: false,
+                }),
+            });
         }
         let body: RunForDurationRequest = request.body_before_buffers()?;
-        let repeat = Repeat {
-            time: Duration::from_millis(body.duration_ms.into()),
-            pause: Duration::from_millis(body.sleep_ms.into()),
-            outputs: true,
-        };
-        let outputs = self.outputs_of(id(body.configured))?;
-        self.take_frame(
-            request,
-            [id(body.configured), id(body.infer_model)],
-            &body.buffers,
-            outputs,
-            Some(repeat),
-        )
+        Ok(Asked {
+            handles: [id(body.configured), id(body.infer_model)],
+            outputs: self.outputs_of(id(body.configured))?,
+            infos: body.buffers,
+            repeat: Some(Repeat {
+                time: Duration::from_millis(body.duration_ms.into()),
+                pause: Duration::from_millis(body.sleep_ms.into()),
+                outputs: true,
+            }),
+        })
     }
 
     /// How many outputs a configured model has. Where it is not known nobody knows how many inputs follow.
@@ -217,23 +226,31 @@ impl Connection {
         Ok(configured.outputs.len())
     }
 
-    /// Takes the inputs of a frame, then checks everything and queues it.
-    fn take_frame(
-        &self,
-        request: &Request,
-        [configured, model]: [u32; 2],
-        infos: &[BufferInfo],
-        outputs: usize,
-        repeat: Option<Repeat>,
-    ) -> Step<()> {
+    /// Takes a record for a frame, and its inputs.
+    pub(super) fn read_frame(&self, method: Method, request: &mut Request) -> Step<()> {
+        let asked = self.asked(method, request)?;
+        let configured = self.configured(asked.handles[0])?;
+        request.record = Some(self.record(&configured));
+        let inputs = asked.infos.len().saturating_sub(asked.outputs);
+        for info in &asked.infos[..inputs] {
+            let len = usize::try_from(info.size).unwrap_or(usize::MAX);
+            request.inputs.push(self.read_buffer(request, len)?);
+        }
+        Ok(())
+    }
+
+    /// Checks everything about a frame that has arrived, and queues it.
+    pub(super) fn start_frame(&self, method: Method, request: &mut Request) -> Step<()> {
+        let Asked {
+            handles: [configured, model],
+            infos,
+            outputs,
+            repeat,
+        } = self.asked(method, request)?;
         let configured = self.configured(configured)?;
         let (before, after) = infos.split_at(infos.len().saturating_sub(outputs));
-        let record = self.record(&configured);
-        let mut inputs = Vec::with_capacity(before.len());
-        for info in before {
-            let len = usize::try_from(info.size).unwrap_or(usize::MAX);
-            inputs.push(self.read_buffer(request, len)?);
-        }
+        let record = request.record.unwrap_or(Ok(()));
+        let inputs = std::mem::take(&mut request.inputs);
         let checked = record.and_then(|()| {
             self.model(model).map_err(|_| Status::NOT_FOUND)?;
             if model != configured.model.handle {

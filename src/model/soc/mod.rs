@@ -6,7 +6,7 @@
 //! | part | file |
 //! |---|---|
 //! | the server, what it stands on | here |
-//! | one client: framing, faults, replies | `connection` |
+//! | one client: framing, faults, replies; requests that wait | `connection`; `window` |
 //! | methods by number | `dispatch` |
 //! | virtual devices, models, who holds what | `objects`, `network` |
 //! | inference: jobs, the NN core's time; what comes out | `infer`, `run`; [`output`] |
@@ -27,6 +27,7 @@ mod power;
 pub mod recorded;
 mod run;
 mod sensors;
+mod window;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -104,7 +105,7 @@ impl Settings {
     }
 }
 
-/// The server: one for each life of the system. It has no thread of its own; each client brings two.
+/// The server: one for each life of the system. It has no thread of its own; each client brings three.
 pub(super) struct Server {
     settings: Settings,
     system: Box<dyn System>,

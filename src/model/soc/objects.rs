@@ -147,10 +147,9 @@ impl Connection {
         Reply::empty()
     }
 
-    pub(super) fn create_infer_model(&self, request: &Request) -> Step<Reply> {
+    pub(super) fn create_infer_model(&self, request: &mut Request) -> Step<Reply> {
         let body: CreateInferModelRequest = request.body_before_buffers()?;
-        let len = usize::try_from(body.hef_size).unwrap_or(usize::MAX);
-        let hef = self.read_buffer(request, len)?;
+        let hef = request.inputs.pop().unwrap_or_default();
         let vdevice = id(body.vdevice);
         let raw = {
             let objects = lock(&self.server.objects);

@@ -138,3 +138,35 @@ fn a_hailo_12l_says_so_and_has_no_statistics() {
     assert_eq!(replies[1][20..22], [8, 7]);
     assert_eq!([replies[2][16], replies[3][16]], [75, 75]);
 }
+
+#[test]
+fn requests_are_read_while_one_is_acted_on_and_answered_in_order() {
+    let mut client = Client::new(LOADED, "rpc-slow=100@24");
+    client.get(20, "");
+    let ids = [24, 22].map(|action| client.request(action, &hex("0A 00")));
+    assert_eq!([client.reply().0, client.reply().0], ids);
+    // What makes no sense as it is read is refused at once.
+    let mut client = Client::new(LOADED, "rpc-slow=300@24");
+    client.get(20, "");
+    client.request(24, &hex("0A 00"));
+    let bad = client.request(2, &hex("FF"));
+    let Reply(id, _, status, _) = client.reply();
+    assert_eq!((id, status), (bad, 77));
+    client.closed();
+    client.done();
+}
+
+#[test]
+fn a_client_is_given_up_where_a_request_waits_too_long_behind_another() {
+    let mut client = Client::new(LOADED, "rpc-slow=11000@24");
+    client.get(20, "");
+    for action in [24, 22] {
+        client.request(action, &hex("0A 00"));
+    }
+    client.closed();
+    client.bench.close(&client.session);
+    assert_eq!(
+        client.bench.chip.complaints(),
+        ["RPC client 1: a request waited 10 s behind another one"]
+    );
+}
