@@ -500,7 +500,7 @@ fn use_it(soc: &Soc, flags: u8) {
             let Ok(model) = soc.load(&hef) else {
                 return;
             };
-            model.connection().set_polling(flags & 4 != 0);
+            model.vdevice().connection().set_polling(flags & 4 != 0);
             let Ok(configured) = model.configure(&ConfigureOptions::default()) else {
                 return;
             };
