@@ -82,18 +82,21 @@ impl Core {
         if notifier.waiting.len() < DEPTH {
             notifier.waiting.push_back((priority, message));
         }
-        self.fill_slot();
+        if !self.fill_slot() {
+            // A host that opened its interrupts over the last one has not heard of it.
+            self.bridge.raise_software(software::STAGE_DONE);
+        }
     }
 
-    /// Puts the next notification into the slot, if that is free.
-    pub(super) fn fill_slot(&mut self) {
+    /// Puts the next notification into the slot, if there is one; `false` where the slot is in use.
+    fn fill_slot(&mut self) -> bool {
         let mut flag = [0; 2];
         self.memory.copy_out(SLOT, &mut flag);
         if flag != [0; 2] {
-            return;
+            return false;
         }
         let Some((_, message)) = self.nnc.notifier.waiting.pop_front() else {
-            return;
+            return true;
         };
         let length = u16::try_from(message.len()).unwrap_or(u16::MAX);
         let stored = &message[..message.len().min(notification::ROOM)];
@@ -107,6 +110,7 @@ impl Core {
         );
         self.memory.copy_in(SLOT, &1_u16.to_le_bytes());
         self.bridge.raise_software(software::STAGE_DONE); // The same bit, after boot.
+        true
     }
 
     /// The host wrote to the slot's first word: all it may do is clear the flag.

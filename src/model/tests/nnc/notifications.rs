@@ -106,3 +106,17 @@ fn a_flag_that_the_host_sets_is_complained_about() {
     bench.write(ACCESS, 0xc80, 1);
     bench.assert_complaint("only clears it");
 }
+
+#[test]
+fn an_event_that_nobody_heard_of_is_told_again_with_the_next() {
+    let mut bench = Bench::nnc("", "none");
+    bench.write(CONFIG, 0x188, 0);
+    add(&bench, NncWrong::Event(2));
+    bench.enable_interrupts(); // Drops what was pending, as the vendor's driver does when it is opened.
+    assert_eq!(bench.handle(), (0, 0));
+    add(&bench, NncWrong::Event(14));
+    bench.wait_for(NOTIFICATION, 0);
+    assert_eq!(id(&bench.take_notification().unwrap()), 2);
+    bench.wait_for(NOTIFICATION, 0);
+    assert_eq!(id(&bench.take_notification().unwrap()), 14);
+}
