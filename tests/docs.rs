@@ -104,6 +104,8 @@ fn keys(value: &Value, found: &mut BTreeSet<String>) {
 /// Pages of `docs/json`, and commands whose output they are about.
 const EXPLAINED: &[(&str, &str)] = &[
     ("hef", "hef tests/golden/hef/v3_single.hef"),
+    ("plan", "hef tests/golden/hef/v3_multi_context.hef --plan"),
+    ("plan", "hef tests/golden/hef/v3_planes_nv12.hef --plan"),
     ("identify", "-d sim:default,loaded=5.2.0,power=on identify"),
     (
         "run",

@@ -277,7 +277,11 @@ impl Channel {
         }
         self.options.signal = CompletionSignal::Interrupt;
         let done = self.is_done(last, count)?;
-        if done {
+        // What the device wrote before it answered the read is there now: it may be done since the first look.
+        let list = self.list.as_ref();
+        let list = list.ok_or(DmaError::NotStarted(self.number))?;
+        let told = list.status(last)?.is_done();
+        if done && !told {
             log::warn!(
                 "{}: channel {} writes no status words; going by its counter",
                 self.transport.name(),

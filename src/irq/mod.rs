@@ -6,6 +6,9 @@ mod sink;
 mod sleep;
 mod thread;
 
+#[cfg(test)]
+mod tests;
+
 pub use event::{Event, Waited};
 pub use sink::Sink;
 pub use thread::{Counts, Interrupts, IrqError};

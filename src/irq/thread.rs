@@ -66,6 +66,8 @@ struct Shared {
     sinks: Sinks,
     /// How often the device said that it closed sessions.
     closes: AtomicU32,
+    /// Channels whose events the last round cleared.
+    cleared: AtomicU32,
     waiters: AtomicU32,
     /// Somebody waited long: look without an interrupt.
     look: AtomicBool,
@@ -105,6 +107,7 @@ impl Interrupts {
             channels: Default::default(),
             sinks: Sinks::default(),
             closes: AtomicU32::new(0),
+            cleared: AtomicU32::new(0),
             waiters: AtomicU32::new(0),
             look: AtomicBool::new(false),
             looked: Mutex::new(Instant::now()),
@@ -402,20 +405,26 @@ impl Shared {
                     event.signal();
                 }
             }
-            let mut channels = 0;
+            let mut events = 0;
             if status.channels_to_device() != 0 {
-                let events: SourceEvents = self.transport.read()?;
-                if events.0 != 0 {
-                    self.transport.write(events)?;
+                let found: SourceEvents = self.transport.read()?;
+                if found.0 != 0 {
+                    self.transport.write(found)?;
                 }
-                channels |= events.0;
+                events |= found.0;
             }
             if status.channels_from_device() != 0 {
-                let events: DestinationEvents = self.transport.read()?;
-                if events.0 != 0 {
-                    self.transport.write(events)?;
+                let found: DestinationEvents = self.transport.read()?;
+                if found.0 != 0 {
+                    self.transport.write(found)?;
                 }
-                channels |= events.0;
+                events |= found.0;
+            }
+            // Writes are posted: the sinks of the last round may have looked before its clear arrived, and an event
+            // that came between the two went with it. All that is left of it is this status.
+            let mut channels = events;
+            if status.channels_to_device() | status.channels_from_device() != 0 {
+                channels |= self.cleared.swap(events, Ordering::Relaxed);
             }
             let closed = status.software() & software::SOC_CLOSED != 0;
             if closed {

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 use hailo_vfio::hef::{
     Action, Body, ConfigPiece, Connection, Context, CoreOp, DataType, Direction, EdgeLayer, Hef,
-    Layer, LayerQuantization, Operation, Order, Peer, Program, Shape, Trigger,
+    Layer, LayerQuantization, NmsIdle, Operation, Order, Peer, Program, RegisterValue,
+    RegisterWrite, Sequencer, Shape, Trigger,
 };
 use serde_json::Value;
 
@@ -287,4 +288,209 @@ pub(crate) fn worked_example() -> Hef {
         ],
     )];
     net.hef()
+}
+
+/// DDR ring inside the first of two contexts, whose rows are 1024 bytes.
+pub(crate) fn with_ddr() -> Network {
+    let mut net = Network::new();
+    net.extensions = vec![3, 12, 20, 26];
+    let between = |context, stream| Connection::InterContext {
+        peer: peer(context, stream),
+    };
+    let ddr = |stream| Connection::Ddr {
+        peer: peer(0, stream),
+        rows: 6,
+    };
+    net.preliminary = vec![
+        op(Trigger::None, vec![net.ccw(0, 64), lcu(0, 1, 7, 9)]),
+        op(Trigger::None, vec![allow(0)]),
+    ];
+    net.contexts = vec![
+        (
+            vec![
+                op(Trigger::None, vec![net.ccw(0, 8), allow(0)]),
+                op(Trigger::OutputDone { stream: 7 }, vec![]),
+            ],
+            vec![
+                edge(
+                    Direction::HostToDevice,
+                    ddr(3),
+                    layer("ddr_in", 9, (16, 16, 64), (1024, 16)),
+                ),
+                input(layer("input", 0, (4, 4, 8), (32, 4))),
+                edge(
+                    Direction::DeviceToHost,
+                    between(1, 2),
+                    layer("between0", 7, (4, 4, 16), (64, 4)),
+                ),
+                edge(
+                    Direction::DeviceToHost,
+                    ddr(9),
+                    layer("ddr_out", 3, (16, 16, 64), (1024, 16)),
+                ),
+            ],
+        ),
+        (
+            vec![
+                op(Trigger::None, vec![allow(2)]),
+                op(Trigger::DmaIdle { stream: 4 }, vec![Action::None]),
+            ],
+            vec![
+                edge(
+                    Direction::HostToDevice,
+                    between(0, 7),
+                    layer("between1", 2, (4, 4, 16), (64, 4)),
+                ),
+                output(layer("output", 4, (1, 1, 24), (24, 1))),
+            ],
+        ),
+    ];
+    net
+}
+
+/// Two contexts that set each other up (extension 34): markers P and D, run asap.
+pub(crate) fn split() -> Network {
+    let mut net = Network::new();
+    net.extensions = vec![12, 20, 26, 34];
+    let between = |context, stream| Connection::InterContext {
+        peer: peer(context, stream),
+    };
+    net.preliminary = vec![
+        op(
+            Trigger::None,
+            vec![net.ccw(0, 16), Action::AllowConfigChannels],
+        ),
+        op(Trigger::None, vec![allow(0)]),
+    ];
+    net.contexts = vec![
+        (
+            vec![
+                op(Trigger::None, vec![allow(0)]),
+                op(
+                    Trigger::OutputDone { stream: 5 },
+                    vec![
+                        Action::DisableDataChannels,
+                        net.ccw(0, 16),
+                        Action::AllowConfigChannels,
+                        Action::DisableLcu { cluster: 0, lcu: 3 },
+                    ],
+                ),
+            ],
+            vec![
+                input(layer("input", 0, (4, 4, 8), (32, 4))),
+                edge(
+                    Direction::DeviceToHost,
+                    between(1, 1),
+                    layer("between0", 5, (4, 4, 16), (64, 4)),
+                ),
+            ],
+        ),
+        (
+            vec![
+                op(Trigger::None, vec![allow(1)]),
+                op(
+                    Trigger::OutputDone { stream: 4 },
+                    vec![Action::DisableDataChannels, Action::AllowConfigChannels],
+                ),
+            ],
+            vec![
+                edge(
+                    Direction::HostToDevice,
+                    between(0, 5),
+                    layer("between1", 1, (4, 4, 16), (64, 4)),
+                ),
+                output(layer("output", 4, (1, 1, 24), (24, 1))),
+            ],
+        ),
+    ];
+    net
+}
+
+/// One context with extension 34, which is its own next one; every kind of action that a file can have.
+pub(crate) fn one_of_each() -> Network {
+    let mut net = Network::new();
+    net.extensions = vec![26, 28, 34];
+    net.optional = vec![8];
+    net.networks = vec!["a".to_owned(), "b".to_owned()];
+    let write = |value, network_index| {
+        Action::WriteRegister(Box::new(RegisterWrite {
+            address: 0x18f0_0104,
+            value,
+            mask: 0xff00,
+            shift: 8,
+            network_index,
+        }))
+    };
+    net.preliminary = vec![op(
+        Trigger::Lcu {
+            cluster: 7,
+            lcu: 15,
+        },
+        vec![
+            lcu(1, 2, 1, 2),
+            lcu(1, 3, 1, 2),
+            lcu(1, 4, 1, 3),
+            Action::None,
+            lcu(1, 5, 1, 4),
+            Action::SwitchLcuBatch {
+                cluster: 2,
+                lcu: 1,
+                network_index: 1,
+            },
+            Action::EnableNms {
+                unit: 1,
+                network_index: 1,
+                classes: 80,
+                burst: 4,
+                division_factor: 2,
+            },
+            write(RegisterValue::BatchSize, 1),
+            write(RegisterValue::Constant(0x1234), 0),
+            Action::WaitForModule { module: 3 },
+            Action::Sleep { microseconds: 1500 },
+        ],
+    )];
+    let mut second = layer("b_input", 2, (2, 8, 8), (64, 2));
+    second.network_index = 1;
+    let mut b_output = layer("b_output", 3, (1, 1, 40), (40, 1));
+    b_output.network_index = 1;
+    net.contexts = vec![(
+        vec![
+            op(Trigger::None, vec![Action::AllowConfigChannels]),
+            op(Trigger::None, vec![allow(0), allow(2)]),
+            op(
+                Trigger::NmsIdle(Box::new(NmsIdle {
+                    aggregator: 1,
+                    pred_buffer: 2,
+                    pred_cluster: 3,
+                    pred_interface: 4,
+                    succ_buffer: 5,
+                    succ_interface: 6,
+                })),
+                vec![
+                    Action::WaitForSequencer { cluster: 1 },
+                    Action::EnableSequencer(Box::new(Sequencer {
+                        cluster: 1,
+                        l3_cut: 2,
+                        l3_offset: 3,
+                        apus: 4,
+                        input_aligners: 5,
+                        subclusters: 6,
+                        l2_memories: 7,
+                        l2_offsets: [8, 9],
+                    })),
+                    Action::DisableDataChannels,
+                    Action::Halt,
+                ],
+            ),
+            op(Trigger::OutputDone { stream: 3 }, vec![]),
+        ],
+        vec![
+            input(layer("a_input", 0, (4, 4, 8), (32, 4))),
+            output(layer("a_output", 1, (1, 1, 24), (24, 1))),
+            input(second),
+            output(b_output),
+        ],
+    )];
+    net
 }

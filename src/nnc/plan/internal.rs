@@ -5,6 +5,8 @@
 //! Source: vendor hailort v5.2.0, `internal_buffer_planner.cpp`, `cache_manager.cpp`, `cache_buffer.cpp`,
 //! `sg_edge_layer.cpp`.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::channels::Channels;
@@ -129,40 +131,38 @@ impl Resources<'_> {
         }))
     }
 
-    /// Somebody reads what a context writes, later, and as much of it.
-    fn check_readers(&self, context: usize, layer: &Layer, transfer: u64) -> Result<(), Refusal> {
-        let mut readers = 0;
+    /// Who reads what contexts write for others, by writing context and stream.
+    pub(super) fn find_readers(&mut self) {
         let between = |c: &Connection| matches!(c, Connection::InterContext { .. });
-        for reader in 0..self.core.contexts.len() {
-            for (edge, input) in self.layers(reader, Direction::HostToDevice, between) {
-                let Connection::InterContext { peer } = edge.connection else {
-                    continue;
-                };
-                let key = (usize::from(peer.context), peer.stream_index);
-                if key != (context, layer.stream_index) {
-                    continue;
-                }
-                readers += 1;
-                if reader <= context {
-                    let expected = format!("a context after {context}, which writes");
-                    return Err(
-                        Refusal::file("reader of a stream", expected, reader).of(&input.name)
-                    );
-                }
-                if edge.transfer_bytes() != transfer {
-                    let expected = format!("{transfer} bytes, as its writer");
-                    let refusal =
-                        Refusal::file("frame of a reader", expected, edge.transfer_bytes());
-                    return Err(refusal.of(&input.name));
+        for context in 0..self.core.contexts.len() {
+            for (edge, layer) in self.layers(context, Direction::HostToDevice, between) {
+                if let Connection::InterContext { peer } = edge.connection {
+                    let key = (usize::from(peer.context), peer.stream_index);
+                    let readers = self.readers.entry(key).or_default();
+                    readers.push((context, edge.transfer_bytes(), &layer.name));
                 }
             }
         }
-        if readers == 0 {
-            return Err(Refusal::file(
-                "readers of a stream between contexts",
-                "at least 1",
-                0,
-            ));
+    }
+
+    /// Somebody reads what a context writes, later, and as much of it.
+    fn check_readers(&self, context: usize, layer: &Layer, transfer: u64) -> Result<(), Refusal> {
+        let readers = self.readers.get(&(context, layer.stream_index));
+        let readers = readers.map_or(&[][..], Vec::as_slice);
+        if readers.is_empty() {
+            let what = "readers of a stream between contexts";
+            return Err(Refusal::file(what, "at least 1", 0));
+        }
+        for &(reader, bytes, name) in readers {
+            if reader <= context {
+                let expected = format!("a context after {context}, which writes");
+                return Err(Refusal::file("reader of a stream", expected, reader));
+            }
+            if bytes != transfer {
+                let expected = format!("{transfer} bytes, as its writer");
+                let found = format!("{bytes} of `{name}`");
+                return Err(Refusal::file("frame of a reader", expected, found));
+            }
         }
         Ok(())
     }
@@ -320,19 +320,16 @@ impl Resources<'_> {
             with_id.collect::<Vec<_>>()
         };
         let readers = all(self, Direction::HostToDevice);
-        let writers = all(self, Direction::DeviceToHost);
-        for &(id, reader) in &readers {
-            let writer = writers.iter().find(|(other, _)| *other == id);
-            let Some(&(_, writer)) = writer else {
+        let mut writers: BTreeMap<u32, &Layer> =
+            all(self, Direction::DeviceToHost).into_iter().collect();
+        for (id, reader) in readers {
+            let Some(writer) = writers.remove(&id) else {
                 return Err(Refusal::file("cache", "a writer", "none").of(&reader.name));
             };
-            let made = self.cache(id, reader, writer, &caches);
+            let made = self.cache(id, reader, writer, caches.first());
             caches.push(made.map_err(|refusal| refusal.of(&reader.name))?);
         }
-        let lonely = writers
-            .iter()
-            .find(|(id, _)| caches.iter().all(|cache: &Cache| cache.id != *id));
-        if let Some((_, writer)) = lonely {
+        if let Some(writer) = writers.values().next() {
             return Err(Refusal::file("cache", "a reader", "none").of(&writer.name));
         }
         Ok(caches)
@@ -343,7 +340,7 @@ impl Resources<'_> {
         id: u32,
         reader: &Layer,
         writer: &Layer,
-        others: &[Cache],
+        first: Option<&Cache>,
     ) -> Result<Cache, Refusal> {
         if self.core.contexts.len() == 1 {
             return Err(Refusal::file(
@@ -385,7 +382,7 @@ impl Resources<'_> {
             "entries of a cache",
             u64::from(read_entries) + u64::from(write_entries),
         )?;
-        if let Some(other) = others.iter().find(|other| other.entries != entries) {
+        if let Some(other) = first.filter(|first| first.entries != entries) {
             let expected = format!("{}, as cache {}", other.entries, other.id);
             return Err(Refusal::file("entries of a cache", expected, entries));
         }

@@ -175,6 +175,7 @@ impl Plan {
             let boundary = streams.and_then(|()| resources.add_boundary(number));
             boundary.map_err(|refusal| within(refusal, dynamic(number)))?;
         }
+        resources.find_readers();
         for number in 0..turns.contexts {
             let between = resources.add_between(number);
             between.map_err(|refusal| within(refusal, dynamic(number)))?;
@@ -188,6 +189,14 @@ impl Plan {
         let first = ports.first().map_or(&[][..], Vec::as_slice);
         let asap = features.requires(RUN_ASAP).then_some(first);
 
+        if turns.split && turns.several() && asap.is_none() {
+            let expected = "extension 12 beside 34 in a file of several contexts";
+            return Err(whole(Refusal::file(
+                "first set-up of context 0",
+                expected,
+                "none",
+            )));
+        }
         let mut contexts = Contexts::default();
         contexts.add(
             ContextKind::Activation,

@@ -94,6 +94,9 @@ pub(super) struct Port {
     pub(super) credit: u32,
 }
 
+/// Who reads a stream between contexts: context, bytes of a frame, name.
+pub(super) type Reader<'a> = (usize, u64, &'a str);
+
 /// Everything that is handed out.
 pub(super) struct Resources<'a> {
     pub(super) hef: &'a Hef,
@@ -105,6 +108,8 @@ pub(super) struct Resources<'a> {
     pub(super) lists: Vec<List>,
     pub(super) boundary: Vec<Boundary>,
     pub(super) config_channels: Vec<ChannelId>,
+    /// Readers of streams between contexts by writing context and stream.
+    pub(super) readers: BTreeMap<(usize, u8), Vec<Reader<'a>>>,
     /// Lists of streams between contexts by writing context and stream.
     pub(super) between: BTreeMap<(usize, u8), ListId>,
     /// Lists of caches by id and direction.
@@ -134,6 +139,7 @@ impl<'a> Resources<'a> {
             lists: Vec::new(),
             boundary: Vec::new(),
             config_channels,
+            readers: BTreeMap::new(),
             between: BTreeMap::new(),
             caches: BTreeMap::new(),
         })
@@ -167,6 +173,11 @@ impl<'a> Resources<'a> {
         let dual = self.hef.features().requires(DUAL_DIRECTION);
         let mut seen = BTreeSet::new();
         for direction in [Direction::HostToDevice, Direction::DeviceToHost] {
+            // More than there are channels in any case; it also bounds the work that follows.
+            let mut channels = Channels::new();
+            for _ in self.layers(context, direction, |_| true) {
+                channels.take(direction)?;
+            }
             for (_, layer) in self.layers(context, direction, |_| true) {
                 let side = dual && direction == Direction::DeviceToHost;
                 if !seen.insert((layer.stream_index, side)) {

@@ -3,6 +3,7 @@
 mod extract;
 mod human;
 mod json;
+mod plan;
 mod table;
 mod tree;
 
@@ -12,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use hailo_vfio::device::Target;
 use hailo_vfio::hef::{Check, DeviceArch, Hef, HefError, report};
+use hailo_vfio::nnc::plan::Parameters;
 use hailo_vfio::pci;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -32,6 +34,7 @@ Examples:
   hailoctl hef llm.hef --verify
   hailoctl hef llm.hef --extract tokenizer.json
   hailoctl hef net.hef --dot | dot -Tsvg > net.svg
+  hailoctl hef net.hef --plan --batch 4
   hailoctl hef net.hef --json | jq '.files[0].groups[].virtual_streams[].name'")]
 pub(crate) struct Args {
     /// Network files, or directories with *.hef in them
@@ -53,6 +56,19 @@ pub(crate) struct Args {
     /// Print what the vendor's `parse-hef` prints
     #[arg(long, conflicts_with = "extract")]
     text: bool,
+
+    /// Show what the network takes in NNC mode, where the host drives the neural core: channels, descriptor lists,
+    /// buffers, and every action that is sent
+    #[arg(long, conflicts_with_all = ["contexts", "dot", "text", "extract", "verify"])]
+    plan: bool,
+
+    /// Batch size of --plan
+    #[arg(long, value_name = "N", requires = "plan", default_value_t = 1)]
+    batch: u16,
+
+    /// Largest descriptor page of --plan in bytes, as the link allows: a power of two, 64 to 4096
+    #[arg(long, value_name = "BYTES", requires = "plan", default_value_t = 4096)]
+    page: u32,
 
     /// Write a resource of the file (tokenizer, embeddings) into a file of its name
     #[arg(long, value_name = "RESOURCE")]
@@ -129,6 +145,15 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
         Some(device) => vec![device],
         None => connected(global)?,
     };
+    if args.plan {
+        let parameters = Parameters {
+            device: devices.first().copied().unwrap_or(DeviceArch::Hailo10H),
+            batch: args.batch,
+            max_page: args.page,
+            ..Parameters::default()
+        };
+        return plan::run(single(&paths, "--plan")?, &parameters, output);
+    }
     let mut entries = Vec::with_capacity(paths.len());
     for path in paths {
         entries.push(examine(path, args.verify, output)?);

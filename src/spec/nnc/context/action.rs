@@ -181,6 +181,14 @@ actions! {
     44 "halt" alone Halt;
 }
 
+/// Whether people read the field in hexadecimal.
+fn is_bits(field: &str) -> bool {
+    matches!(
+        field,
+        "address" | "mask" | "data" | "done_address" | "l2_offset_0" | "l2_offset_1"
+    ) || field.starts_with("active_")
+}
+
 impl ActionKind {
     /// The number on the wire.
     #[must_use]

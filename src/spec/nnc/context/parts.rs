@@ -31,6 +31,11 @@ pub(super) trait Field: Copy {
     fn channel(&self) -> Option<ChannelId> {
         None
     }
+
+    /// Itself, if it is a plain number.
+    fn bits(&self) -> Option<u64> {
+        None
+    }
 }
 
 macro_rules! integers {
@@ -46,6 +51,10 @@ macro_rules! integers {
                 let (head, rest) = bytes.split_first_chunk()?;
                 *bytes = rest;
                 Some(Self::from_le_bytes(*head))
+            }
+
+            fn bits(&self) -> Option<u64> {
+                Some((*self).into())
             }
         }
     )*};

@@ -278,7 +278,11 @@ macro_rules! actions {
                 match self {
                     $(Self::$variant { $($($field),*)? } => {
                         $($(
-                            write!(f, "{mark} {} {}", stringify!($field).replace('_', " "), $field)?;
+                            write!(f, "{mark} {} ", stringify!($field).replace('_', " "))?;
+                            match Field::bits($field) {
+                                Some(bits) if is_bits(stringify!($field)) => write!(f, "{bits:#x}")?,
+                                _ => write!(f, "{}", $field)?,
+                            }
                             mark = ",";
                         )*)?
                     })*
