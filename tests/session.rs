@@ -292,3 +292,38 @@ fn a_wait_that_polls_notices_that_the_device_is_gone() {
         "{error}"
     );
 }
+
+#[test]
+fn bytes_stream_one_way_through_buffers_of_another_cut() {
+    const CHUNK: usize = 1 << 20;
+    let (bench, _device, soc) = open(Way::Local, "");
+    let session = soc.session(ECHO, &soon()).unwrap();
+    let len = 6 * CHUNK + 777;
+    for _ in 0..2 {
+        session.send(&head(len, 0), &soon()).unwrap();
+        for at in (0..len).step_by(CHUNK / 4) {
+            let bytes = (len - at).min(CHUNK / 4);
+            let mut buffer = session.buffer(bytes, Direction::ToDevice).unwrap();
+            buffer.fill(0xa5);
+            session.write(buffer, bytes).unwrap();
+        }
+        while session.wait_written(&soon()).unwrap().bytes != 777 {}
+        // What came before is in no way what is sent now.
+        session.send(&head(0, len), &soon()).unwrap();
+        for at in (0..len).step_by(2 * CHUNK) {
+            let bytes = (len - at).min(2 * CHUNK);
+            let mut buffer = session.buffer(bytes, Direction::FromDevice).unwrap();
+            buffer.fill(0x5a);
+            session.post_read(buffer, bytes).unwrap();
+        }
+        let mut left = len;
+        while left > 0 {
+            let done = session.wait_read(&soon()).unwrap();
+            assert!(done.buffer.iter().all(|byte| *byte == 0));
+            left -= done.bytes;
+        }
+        round(&session, 70_000);
+    }
+    session.close().unwrap();
+    bench.assert_no_complaints();
+}
