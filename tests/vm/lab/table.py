@@ -21,6 +21,7 @@ WAYS = {
 COLUMNS = {
     "boot": "`hailoctl fw-load` boots the chip; every file arrived unaltered by its SHA-256 on the chip's side",
     "run": "networks run over sessions, by interrupt and by polling: every output equals that of a chip without a bus between",
+    "contexts": "firmware of NNC mode boots and runs networks of one context and of several, outputs as above",
     "killed": "SIGKILL at random moments of a boot (100 times by VFIO group, else 20): afterwards no user, no bus "
     "mastering, no pinned page and no descriptor is left, and the next boot works",
     "lost": "the card falls off the bus at 20 points of a boot: each time the command ends with exit status 5 and "
