@@ -103,6 +103,33 @@ impl LogReader {
         self.take(ring).map_err(|error| failed(error.into()))
     }
 
+    /// Where the firmware writes next.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn mark(&self) -> Result<u32, TransportError> {
+        Ok(self.offsets()?.1)
+    }
+
+    /// The last line that the firmware has written since [`Self::mark`], if that is text. Whoever reads the log still gets it.
+    ///
+    /// # On the device
+    /// Reads the ring in BAR 4 and writes nothing.
+    ///
+    /// # Errors
+    /// The transport's.
+    pub fn last_line(&self, mark: u32) -> Result<Option<String>, TransportError> {
+        let Ok(ring) = Ring::new(mark, self.mark()?) else {
+            return Ok(None);
+        };
+        let bytes = self.look(ring)?;
+        let text = String::from_utf8(bytes).unwrap_or_default();
+        let line = text.lines().rfind(|line| !line.trim().is_empty());
+        Ok(line
+            .filter(|line| line.chars().all(|c| c.is_ascii_graphic() || c == ' '))
+            .map(|line| line.trim().to_owned()))
+    }
+
     fn offsets(&self) -> Result<(u32, u32), TransportError> {
         let transport = self.hub.transport();
         let read = |offset| transport.read32(Bar::Access, ring(self.cpu) + offset);
@@ -110,14 +137,19 @@ impl LogReader {
     }
 
     fn take(&self, offsets: Ring) -> Result<Vec<u8>, TransportError> {
-        let transport = self.hub.transport();
-        let base = ring(self.cpu);
+        let log = self.look(offsets)?;
+        if offsets.ready() > 0 {
+            let transport = self.hub.transport();
+            transport.write32(Bar::Access, ring(self.cpu) + HOST_OFFSET, offsets.after())?;
+        }
+        Ok(log)
+    }
+
+    fn look(&self, offsets: Ring) -> Result<Vec<u8>, TransportError> {
+        let base = ring(self.cpu) + DATA;
         let mut log = Vec::with_capacity(usize::try_from(offsets.ready()).unwrap_or_default());
         for (start, len) in offsets.pieces() {
-            read_bytes(&**transport, base + DATA + start, len, &mut log)?;
-        }
-        if offsets.ready() > 0 {
-            transport.write32(Bar::Access, base + HOST_OFFSET, offsets.after())?;
+            read_bytes(&**self.hub.transport(), base + start, len, &mut log)?;
         }
         Ok(log)
     }

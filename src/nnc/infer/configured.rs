@@ -59,12 +59,28 @@ impl Model {
     /// # Errors
     /// It can't be planned, the firmware has no room for it or refuses it: what was there before is there again.
     pub fn configure(&self, options: &ConfigureOptions) -> Result<Configured, Error> {
+        self.configure_with(options, |_| ())
+    }
+
+    /// As [`Self::configure`], with a plan that the caller has changed: other queues, say, or a mistake to see it caught.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn configure_with(
+        &self,
+        options: &ConfigureOptions,
+        change: impl FnOnce(&mut Plan),
+    ) -> Result<Configured, Error> {
         let core = &self.runtime.shared.core;
-        self.make(options)
+        self.make(options, change)
             .map_err(|error| error.failed_to(core.device(), "configure the model"))
     }
 
-    fn make(&self, options: &ConfigureOptions) -> Result<Configured, InferError> {
+    fn make(
+        &self,
+        options: &ConfigureOptions,
+        change: impl FnOnce(&mut Plan),
+    ) -> Result<Configured, InferError> {
         let unsupported = |what: &str| Err(InferError::Unsupported(what.to_owned()));
         if options.power != PowerMode::Performance {
             return unsupported("clocks are no option of a network in NNC mode");
@@ -85,7 +101,8 @@ impl Model {
         let mut firmware = core.firmware();
         core.has_room(&firmware)?;
         let constants = firmware.prepare(&core.nnc)?;
-        let plan = self.plan(options, &constants)?;
+        let mut plan = self.plan(options, &constants)?;
+        change(&mut plan);
         let transport = core.transport();
         let coherent = transport.capabilities().coherent;
         let mut memory = Memory::new(transport, &self.hef, &plan, coherent, &mut firmware.caches)?;

@@ -28,6 +28,18 @@ pub enum InferError {
         /// Bytes of its action lists.
         bytes: usize,
     },
+    /// The firmware refuses a part of the network. Its status does not tell which action it stumbled over, its log may.
+    #[error("the firmware refuses {part} of {network}{}", log.as_ref().map_or_else(String::new, |line| format!(" ({line})")))]
+    Refused {
+        /// Which network.
+        network: String,
+        /// The header, or a context.
+        part: String,
+        /// What its log said last, if that is text.
+        log: Option<String>,
+        /// What it answered.
+        source: ControlError,
+    },
     /// No more networks can be resident.
     #[error("{MAX_APPLICATIONS} networks are on the chip, it takes no more")]
     TooMany,
@@ -205,6 +217,7 @@ fn sort(error: &InferError) -> (ErrorKind, Option<&'static str>) {
             Some(_) => (ErrorKind::Protocol, Some("hailoctl logs may say why")),
             None => (ErrorKind::TimedOut, Some(AGAIN)),
         },
+        InferError::Refused { .. } => (ErrorKind::Protocol, Some("hailoctl logs may say why")),
         InferError::OutOfMemory { .. } => (
             ErrorKind::Busy,
             Some("close other networks; each takes memory for its action lists"),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::InferError;
 use super::network::Net;
 use crate::nnc::{ControlError, Nnc};
+use crate::spec::nnc::Cpu;
 use crate::spec::nnc::context::ContextKind;
 use crate::spec::nnc::state::{Reset, ResetKind};
 use crate::spec::nnc::status::{Status, code};
@@ -36,7 +37,7 @@ impl Refused {
     pub(super) fn is(error: &InferError) -> bool {
         match error {
             InferError::Control(error) => Self::of(error).is_some(),
-            InferError::OutOfMemory { .. } => true,
+            InferError::OutOfMemory { .. } | InferError::Refused { .. } => true,
             _ => false,
         }
     }
@@ -199,17 +200,11 @@ impl Firmware {
 }
 
 fn upload(nnc: &Nnc, net: &Net) -> Result<(), InferError> {
-    nnc.send(&SetNetworkGroupHeader {
-        header: net.upload.header,
-    })?;
-    for chunk in net.upload.contexts.iter().flatten() {
-        let sent = nnc.send(&SetContextInfo {
-            first: chunk.first,
-            last: chunk.last,
-            context: chunk.kind.number(),
-            data: chunk.data.clone(),
-        });
-        sent.map_err(|error| match Refused::of(&error) {
+    let log = nnc.log(Cpu::Core);
+    let mark = log.mark()?;
+    let log = &log;
+    let refused = |part: String| {
+        move |error: ControlError| match Refused::of(&error) {
             Some(refused) if refused.major == code::MEMORY_FULL => {
                 let chunks = net.upload.contexts.iter().flatten();
                 InferError::OutOfMemory {
@@ -217,8 +212,34 @@ fn upload(nnc: &Nnc, net: &Net) -> Result<(), InferError> {
                     bytes: chunks.map(|chunk| chunk.data.len()).sum(),
                 }
             }
-            _ => error.into(),
-        })?;
+            Some(_) => match log.last_line(mark) {
+                Ok(log) => InferError::Refused {
+                    network: net.name.to_string(),
+                    part,
+                    log,
+                    source: error,
+                },
+                Err(lost) => lost.into(),
+            },
+            None => error.into(),
+        }
+    };
+    let header = SetNetworkGroupHeader {
+        header: net.upload.header,
+    };
+    nnc.send(&header)
+        .map_err(refused("the header".to_owned()))?;
+    for (chunks, context) in net.upload.contexts.iter().zip(&net.plan.contexts) {
+        for chunk in chunks {
+            let sent = nnc.send(&SetContextInfo {
+                first: chunk.first,
+                last: chunk.last,
+                context: chunk.kind.number(),
+                data: chunk.data.clone(),
+            });
+            let count = context.units.len();
+            sent.map_err(refused(format!("{} ({count} actions)", context.name())))?;
+        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{ContextPlan, Origin, Plan, Unit};
+use super::{ContextPlan, Origin, Plan, Planned, Unit};
 
 /// An action of a plan, by the numbers of an event.
 #[derive(Clone, Copy, Debug)]
@@ -45,13 +45,24 @@ impl fmt::Display for Located<'_> {
     }
 }
 
+impl fmt::Display for Planned {
+    /// The action, its list by number instead of by an address that it has not got.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.action.to_string();
+        match self.list {
+            Some(list) => f.write_str(&text.replacen("buffer 0x0", &format!("list {}", list.0), 1)),
+            None => f.write_str(&text),
+        }
+    }
+}
+
 impl fmt::Display for Unit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(first) = self.actions.first() else {
             return Ok(());
         };
         match self.actions.as_slice() {
-            [alone] => write!(f, "{}", alone.action)?,
+            [alone] => write!(f, "{alone}")?,
             several => write!(f, "{} x {}", several.len(), first.action.kind())?,
         }
         match first.origin {

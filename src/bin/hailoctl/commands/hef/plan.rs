@@ -222,14 +222,10 @@ fn context(context: &ContextPlan, chunks: &[usize]) -> String {
     text
 }
 
-/// An action in words, its list by number instead of by address.
+/// An action in words, with the layer it concerns.
 fn action(planned: &Planned) -> String {
-    let mut text = planned.action.to_string();
-    if let Some(list) = planned.list {
-        text = text.replacen("buffer 0x0", &format!("list {}", list.0), 1);
-    }
     match &planned.layer {
-        Some(layer) => format!("{text} {DIM}{}{DIM:#}", plain(layer)),
-        None => text,
+        Some(layer) => format!("{planned} {DIM}{}{DIM:#}", plain(layer)),
+        None => planned.to_string(),
     }
 }
