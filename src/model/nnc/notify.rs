@@ -7,7 +7,7 @@ use super::{MESSAGES, NncWrong};
 use crate::addr::DeviceAddr;
 use crate::spec::control::software;
 use crate::spec::nnc::event::{self, Event, EventForm, HEADER, Notification, Place, Priority};
-use crate::spec::nnc::state::{CurrentZone, Zone};
+use crate::spec::nnc::state::{CurrentZone, LogLevel, Zone};
 use crate::spec::nnc::status::Status;
 use crate::spec::nnc::{Cpu, NOTIFICATION, log, notification};
 
@@ -77,8 +77,13 @@ impl Core {
             if let Some(place) = oldest.position(|priority| priority == Priority::Info) {
                 notifier.waiting.remove(place);
             }
-            ::log::debug!("sim: {dropped} notifications lost so far");
+            // A line for each would be a flood of its own.
+            if dropped.is_power_of_two() {
+                let text = format!("{dropped} notifications lost: the host does not take them");
+                self.firmware_says(Cpu::Application, LogLevel::Warning, &text);
+            }
         }
+        let notifier = &mut self.nnc.notifier;
         if notifier.waiting.len() < DEPTH {
             notifier.waiting.push_back((priority, message));
         }

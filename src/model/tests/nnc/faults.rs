@@ -87,6 +87,7 @@ fn a_storm_of_notifications_comes_in_front_of_a_response() {
         events += 1;
     }
     assert_eq!(events, 17, "the slot and the queue; the others are lost");
+    assert!(bench.read_log(0x2000).contains("256 notifications lost"));
 }
 
 #[test]
