@@ -15,7 +15,7 @@ use hailo_vfio::spec::board::{Chip as Name, Mode};
 use hailo_vfio::spec::firmware::Version;
 use hailo_vfio::spec::nnc::Cpu;
 use hailo_vfio::spec::nnc::event::Event;
-use hailo_vfio::spec::nnc::identity::Architecture;
+use hailo_vfio::spec::nnc::identity::{Architecture, Identify};
 use hailo_vfio::spec::nnc::memory::ReadMemory;
 use hailo_vfio::spec::nnc::message::FramingError;
 use hailo_vfio::spec::nnc::misc::SendHostInfoEvent;
@@ -29,6 +29,7 @@ use hailo_vfio::spec::nnc::state::{
 use hailo_vfio::spec::nnc::status::{Status, code};
 use hailo_vfio::spec::nnc::switch::ClearApplications;
 use hailo_vfio::spec::nnc::version::OURS;
+use hailo_vfio::spec::register::Bar;
 use hailo_vfio::{Error, ErrorKind};
 use support::{Bench, Set, Way, each_way};
 
@@ -190,6 +191,21 @@ fn the_chip_tells_how_it_is() {
     assert_eq!(device.core_clock, 400_000_000);
     nnc.reset_core().unwrap();
     bench.assert_no_complaints();
+}
+
+#[test]
+fn a_request_lies_in_its_slot_as_in_the_specification_s_sample() {
+    let (_bench, device, nnc) = running("");
+    nnc.ask("identify", &Identify {}).unwrap();
+    let sample = include_str!("golden/nnc/identify.json");
+    let sample: serde_json::Value = serde_json::from_str(sample).unwrap();
+    let image = sample["bar4_request_image_hex"].as_str().unwrap();
+    let offsets = (0..).step_by(4).take(image.len() / 8);
+    let found: String = offsets
+        .map(|offset| device.transport().read32(Bar::Access, offset).unwrap())
+        .map(|word| format!("{:08x}", word.swap_bytes()))
+        .collect();
+    assert_eq!(found, image);
 }
 
 #[test]
