@@ -24,6 +24,8 @@ pub(super) struct Channel {
     pub(super) moved: bool,
     /// The chip stopped it by itself, and the host has not started it since: it may not know yet.
     pub(super) dropped: bool,
+    /// The host started it after the chip had stopped it by itself.
+    pub(super) revived: bool,
 }
 
 /// What a write to a channel register means to the rest of the chip.
@@ -191,6 +193,7 @@ impl Channels {
         {
             channel.life = channel.life.wrapping_add(1);
             channel.moved = false;
+            channel.revived = starts && channel.dropped;
             channel.dropped &= !starts;
             for side in &mut channel.sides {
                 side.drop_fetched();

@@ -190,6 +190,10 @@ impl Core {
                     ));
                 }
             }
+            // A host that reads and writes the word to make descriptors available writes back that it saw it started.
+            Event::Started(channel) if self.channels.get(channel).revived => {
+                self.channels.stop_both_sides(channel);
+            }
             Event::Started(channel) => self.complaints.add(format!(
                 "the host started its side of channel {channel}: in NNC mode the firmware does"
             )),
@@ -208,12 +212,13 @@ impl Core {
             side,
             life: found.life,
             count: 0,
+            faults: !self.faults.is_empty(),
             bad: None,
         };
         if !side.runs() || found.stuck || side.waiting() == 0 {
             return ready;
         }
-        if !self.faults.is_empty() {
+        if ready.faults {
             if self.faults.fires(Fault::StuckChannel(channel)) {
                 if let Some(place) = self.channels.get_mut(channel) {
                     place.stuck = true;
@@ -367,6 +372,8 @@ pub(super) struct Ready {
     pub(super) life: u32,
     /// Descriptors that can be processed now.
     pub(super) count: u32,
+    /// Something of the fault plan is still to come.
+    pub(super) faults: bool,
     /// The descriptor that fails (a fault).
     pub(super) bad: Option<u32>,
 }

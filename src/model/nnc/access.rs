@@ -53,6 +53,11 @@ impl<'a> Access<'a> {
         Ok(C::from_request(request)?)
     }
 
+    /// Whether there is a host whose memory can be reached.
+    pub(in crate::model) fn reaches_host(&self) -> bool {
+        self.host.is_some()
+    }
+
     /// Reads the host's memory.
     pub(in crate::model) fn read(&self, address: Iova, into: &mut [u8]) -> Result<(), DmaFault> {
         let fault = DmaFault {

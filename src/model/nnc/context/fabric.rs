@@ -291,8 +291,11 @@ impl Fabric {
             if layer.role == Role::InterContextOutput {
                 self.handed.entry(layer.buffer.address).or_default().clear();
             }
-            self.lane(channel)?
-                .feed(chip, channel, transfers * layer.descriptors_per_transfer());
+            self.lane(channel)?.feed(
+                chip,
+                channel,
+                transfers.saturating_mul(layer.descriptors_per_transfer()),
+            );
         }
         let lane = self.lane(channel)?;
         if !lane.bound || lane.stream != layer.stream {
@@ -342,7 +345,9 @@ impl Fabric {
         let lane = self.lane(channel)?;
         lane.granted = batch;
         let count = match lane.role {
-            Role::InterContextInput => u32::try_from(batch).unwrap_or(1) * frame_descriptors,
+            Role::InterContextInput => u32::try_from(batch)
+                .unwrap_or(1)
+                .saturating_mul(frame_descriptors),
             Role::CacheInput => frame_descriptors,
             _ => 0,
         };

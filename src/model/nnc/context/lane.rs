@@ -23,6 +23,10 @@ use std::time::Instant;
 
 /// Most descriptors fetched at a time.
 const BATCH: u32 = 512;
+/// Buffers of one transfer.
+///
+/// Source: vendor hailort-drivers v5.3.0, `common/vdma_common.h`.
+const BUFFERS: u32 = 8;
 /// Most bytes of one copy.
 const SLICE: usize = 1 << 18;
 
@@ -76,6 +80,15 @@ impl Lane {
         self.list.unwrap_or(EMPTY)
     }
 
+    /// Descriptors that the rest of the frame can take: whole pages, and parts of pages where buffers end.
+    fn wants(&self) -> u32 {
+        if self.role == Role::Config {
+            return BATCH;
+        }
+        let left = u32::try_from(self.frame.len().saturating_sub(self.at)).unwrap_or(u32::MAX);
+        left.div_ceil(self.list().page.max(1).into()) + BUFFERS
+    }
+
     /// Bytes of configuration that have arrived.
     pub(super) fn moved(&self) -> usize {
         self.at
@@ -103,7 +116,9 @@ impl Lane {
         self.role = layer.role;
         self.bound = true;
         self.payload = layer.payload_bytes();
-        self.frame.resize(layer.frame_bytes(), 0);
+        if self.frame.len() != layer.frame_bytes() {
+            self.frame = vec![0; layer.frame_bytes()];
+        }
     }
 
     pub(super) fn close(&mut self, chip: &Access<'_>, channel: u8) {
@@ -115,7 +130,7 @@ impl Lane {
 
     /// The firmware makes more descriptors of a list available.
     pub(super) fn feed(&mut self, chip: &Access<'_>, channel: u8, count: u32) {
-        self.left += count;
+        self.left = self.left.saturating_add(count);
         chip.feed(channel.into(), count);
     }
 
@@ -188,6 +203,7 @@ impl Mover {
             side,
             life,
             count,
+            faults,
             bad,
         } = chip.ready(channel.into());
         if life != lane.life || !side.is_active() {
@@ -196,7 +212,8 @@ impl Mover {
                 format!("channel {channel} is not active any more"),
             ));
         }
-        if count == 0 || lane.stuck {
+        // A host that left or switched bus mastering off is not there to be blamed.
+        if count == 0 || lane.stuck || !chip.reaches_host() {
             return Ok(Moved::Nothing);
         }
         if let Some(due) = (!self.unpaced)
@@ -205,7 +222,10 @@ impl Mover {
         {
             return Ok(Moved::Busy(due));
         }
-        let count = count.min(side.len() - side.next()).min(BATCH);
+        let count = count
+            .min(side.len() - side.next())
+            .min(lane.wants())
+            .min(BATCH);
         let len = usize::try_from(count).unwrap_or(0) * LEN;
         self.list.resize(len, 0);
         let read = chip.read(side.descriptor(side.next()), &mut self.list);
@@ -221,6 +241,7 @@ impl Mover {
             channel,
             lane,
             side,
+            faults,
             bad,
             digest,
             slice: &mut self.slice,
@@ -250,6 +271,8 @@ struct Batch<'a, 'b> {
     channel: u8,
     lane: &'a mut Lane,
     side: Side,
+    /// Something of the fault plan is still to come.
+    faults: bool,
     /// The descriptor that fails (a fault).
     bad: Option<u32>,
     digest: Option<&'a mut ConfigDigest>,
@@ -262,7 +285,7 @@ struct Batch<'a, 'b> {
 
 impl Batch<'_, '_> {
     fn pages(&mut self, list: &[u8]) -> Result<Moved, Problem> {
-        if self.lane.role.is_boundary() {
+        if self.faults && self.lane.role.is_boundary() {
             self.look_for_stop();
         }
         for (index, bytes) in (0u32..).zip(list.as_chunks::<LEN>().0) {
@@ -437,6 +460,7 @@ impl Batch<'_, '_> {
         }
         self.lane.left = self.lane.left.saturating_sub(pages);
         let lost = asked
+            && self.faults
             && self
                 .chip
                 .fire(|wrong| wrong == NncWrong::LoseBoundaryInterrupt)
@@ -473,22 +497,3 @@ const EMPTY: BufferInfo = BufferInfo {
     descriptors: 0,
     pattern: 0,
 };
-
-/// Whether a list can be read: a word of each page of it, and the last one.
-pub(super) fn probe_list(
-    chip: &Access<'_>,
-    address: u64,
-    descriptors: u32,
-) -> Result<(), crate::transport::local::DmaFault> {
-    const PAGE: u64 = 4096;
-    let len = u64::from(descriptors) * u64::try_from(LEN).unwrap_or(0);
-    let last = len.saturating_sub(u64::try_from(LEN).unwrap_or(0));
-    let mut bytes = [0; LEN];
-    for at in (0..len)
-        .step_by(usize::try_from(PAGE).unwrap_or(1))
-        .chain([last])
-    {
-        chip.read(Iova(address.wrapping_add(at)), &mut bytes)?;
-    }
-    Ok(())
-}

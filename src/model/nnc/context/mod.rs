@@ -289,7 +289,7 @@ impl Executor {
         if let Some(run) = self
             .run
             .as_mut()
-            .filter(|run| run.application == usize::from(application) && fast && !run.alone)
+            .filter(|run| run.application == usize::from(application) && fast && run.goes_on())
         {
             run.next_batch = Some((batch, batches));
             return Ok(());

@@ -66,6 +66,8 @@ pub(super) struct Run {
     pub(super) next_batch: Option<(u16, u16)>,
     /// Batches done.
     pub(super) rounds: u32,
+    /// A context of this round has made a frame.
+    pub(super) fruitful: bool,
     /// All batches are done.
     pub(super) over: bool,
     /// It infers without the host: its boundary lists are full.
@@ -86,6 +88,7 @@ impl Run {
             resume: None,
             next_batch: None,
             rounds: 0,
+            fruitful: false,
             over: false,
             alone: false,
             stuck: false,
@@ -100,6 +103,11 @@ impl Run {
             0 => u64::MAX,
             batches => u64::from(batches) * u64::from(self.batch),
         }
+    }
+
+    /// Whether it serves the host, and is not done with all batches.
+    pub(super) fn goes_on(&self) -> bool {
+        !(self.alone || self.over)
     }
 
     /// Time since it began, in ticks.

@@ -87,10 +87,16 @@ impl Turn<'_, '_> {
                     return self.pump();
                 }
                 self.fabric.credits = false;
+                self.run.fruitful |= self.fabric.frames_made(self.own_flows(context)) > 0;
                 if context + 1 == self.application.contexts.len() {
                     self.run.rounds = self.run.rounds.wrapping_add(1);
                     self.run.over =
                         self.run.batches != 0 && self.run.rounds >= self.run.batches.into();
+                    if !std::mem::take(&mut self.run.fruitful) {
+                        let text = "a round of all contexts makes no frame: nothing waits for data";
+                        self.chip.complain(text.to_owned());
+                        self.run.over = true;
+                    }
                     FIRST
                 } else {
                     context + 1

@@ -449,3 +449,24 @@ fn what_the_vendor_s_library_uploads_is_taken() {
     }
     assert!(taken > 20, "{taken} plans");
 }
+
+#[test]
+fn many_frames_and_switches_between_unlike_networks() {
+    let mut net = Net::new("", "none");
+    let mut two = Memory::two_contexts(&net);
+    let mut upload = Upload::two_contexts();
+    upload.send(&mut net).unwrap();
+    // The same lists as an application of its own, with batches of one.
+    upload.header[10] = 1;
+    upload.send(&mut net).unwrap();
+    for switch in 0..40u8 {
+        let application = switch % 2;
+        let batch = u64::from(2 - application);
+        assert!(net.enable(application, 0, 0).ok());
+        two.restart();
+        two.infer(&mut net, 2 * batch, batch);
+    }
+    net.reset();
+    net.does(71, &[]);
+    assert_clean(&net);
+}

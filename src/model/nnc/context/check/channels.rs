@@ -1,14 +1,19 @@
 //! Channels and their lists: opening them, binding streams to them.
 
 use super::super::code::{other, switch};
-use super::super::lane::probe_list;
 use super::super::layers::{CHANNELS, FIRST_FROM_DEVICE, Layer, Role};
 use super::{Checked, Checker, Opened, Problem};
+use crate::addr::Iova;
+use crate::model::nnc::access::Access;
+use crate::spec::descriptor::LEN;
 use crate::spec::nnc::context::{
     Action, BufferInfo, BufferType, Direction, LcuId, MAX_DESCRIPTORS, MIN_DESCRIPTORS,
     StreamRegisters,
 };
+use crate::transport::local::DmaFault;
 
+/// Most bytes of a frame. Source: any number that real networks stay below will do.
+const LARGEST_FRAME: usize = 64 << 20;
 /// Smallest and largest page of a list in bytes.
 const PAGES: std::ops::RangeInclusive<u16> = 64..=4096;
 impl Checker<'_, '_> {
@@ -246,6 +251,10 @@ impl Checker<'_, '_> {
                 "channel {channel} is a boundary channel"
             );
         }
+        if layer.frame_bytes() > LARGEST_FRAME {
+            let text = format!("{}: frames of {} bytes", self.at, layer.frame_bytes());
+            return Err(Problem::new(other::PATTERN, text));
+        }
         match layer.role {
             Role::InterContextInput => self.check_producer(&layer)?,
             Role::DdrInput => self.check_ring(&layer)?,
@@ -272,7 +281,18 @@ impl Checker<'_, '_> {
                     layer.buffer.pattern
                 );
             }
-            Role::Config | Role::DdrOutput | Role::CacheInput => {}
+            Role::DdrOutput => {
+                let row = u32::from(layer.registers.core_bytes);
+                if layer.buffer.pattern != row {
+                    let found = layer.buffer.pattern;
+                    let text = format!(
+                        "{}: rows of {row} bytes at the core, transfers of {found}",
+                        self.at
+                    );
+                    return Err(Problem::new(other::PATTERN, text));
+                }
+            }
+            Role::Config | Role::CacheInput => {}
         }
         let place = usize::from(channel);
         if let Some(before) = self.active[place] {
@@ -409,4 +429,19 @@ impl Checker<'_, '_> {
             ),
         }
     }
+}
+
+/// Whether a list can be read: a word of each page of it, and the last one.
+fn probe_list(chip: &Access<'_>, address: u64, descriptors: u32) -> Result<(), DmaFault> {
+    const PAGE: u64 = 4096;
+    let len = u64::from(descriptors) * u64::try_from(LEN).unwrap_or(0);
+    let last = len.saturating_sub(u64::try_from(LEN).unwrap_or(0));
+    let mut bytes = [0; LEN];
+    for at in (0..len)
+        .step_by(usize::try_from(PAGE).unwrap_or(1))
+        .chain([last])
+    {
+        chip.read(Iova(address.wrapping_add(at)), &mut bytes)?;
+    }
+    Ok(())
 }

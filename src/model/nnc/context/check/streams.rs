@@ -163,7 +163,7 @@ impl Checker<'_, '_> {
             input: input_channel.raw(),
             output: output_channel.raw(),
             network,
-            descriptors_per_frame,
+            descriptors_per_frame: frame,
         });
         Ok(())
     }
