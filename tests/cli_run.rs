@@ -288,3 +288,48 @@ fn files_that_do_not_fit_are_refused_with_what_would() {
         assert!(!saved.exists());
     }
 }
+
+#[test]
+fn a_chip_in_nnc_mode_runs_networks_with_the_same_options() {
+    let tool = |options: &[&str]| -> serde_json::Value {
+        let output = Command::new(env!("CARGO_BIN_EXE_hailoctl"))
+            .args([
+                "-d",
+                "sim:default,mode=nnc,timing=off,loaded=5.2.0",
+                "--json",
+                "run",
+            ])
+            .args(options)
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{errors}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let file = "tests/golden/hef/v3_single.hef";
+    let one = tool(&[file, "--frames", "50", "--poll"]);
+    assert_eq!(
+        (&one["network"], &one["frames"]),
+        (&"net_a".into(), &50.into())
+    );
+    // As they travel: padded, without messages.
+    assert_eq!(one["link"]["to_device"]["bytes_per_frame"], 112);
+    let two = tool(&[
+        file,
+        "tests/golden/hef/v3_quant_per_feature.hef",
+        "--frames",
+        "50",
+    ]);
+    let frames = |place: usize| two["networks"][place]["frames"].clone();
+    assert_eq!((frames(0), frames(1)), (50.into(), 50.into()));
+    let alone = tool(&[file, "--hw-only"]);
+    assert!(
+        alone["networks"][0]["cycles"].as_u64().unwrap() > 0,
+        "{alone}"
+    );
+    let saved = tempfile::tempdir().unwrap();
+    let folder = saved.path().to_str().unwrap();
+    let kept = tool(&[file, "--frames", "3", "--output", folder]);
+    let place = kept["outputs"][0]["file"].as_str().unwrap();
+    assert!(Path::new(place).exists(), "{place}");
+}

@@ -11,7 +11,6 @@ mod oracle;
 #[path = "support/hef/mod.rs"]
 mod support;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,12 +19,12 @@ use hailo_vfio::ErrorKind;
 use hailo_vfio::deadline::Deadline;
 use hailo_vfio::device::Device;
 use hailo_vfio::hef::Hef;
-use hailo_vfio::infer::{ConfigureOptions, Frame, Left};
-use hailo_vfio::nnc::infer::{Cause, Configured, InferError, Run, Runtime};
+use hailo_vfio::infer::{Cache, ConfigureOptions, Left};
+use hailo_vfio::nnc::infer::{Cause, InferError, Run, Runtime};
 use hailo_vfio::spec::board::Mode;
 use hailo_vfio::transport::Transport;
-use nnc::{golden, two_contexts, worked_example};
-use oracle::{Frames, Oracle};
+use nnc::{caches, golden, ring, two_contexts, worked_example};
+use oracle::Network;
 
 const PROFILE: &str = "default,mode=nnc,timing=off,loaded=5.2.0";
 
@@ -72,79 +71,6 @@ fn open(transport: Arc<dyn Transport>) -> Device {
     Device::with_mode(transport, Some(Mode::Nnc)).unwrap()
 }
 
-/// A network on the chip, and its function.
-struct Network {
-    configured: Configured,
-    oracle: Oracle,
-}
-
-impl Network {
-    fn new(configured: Configured, hef: &Hef, name: &str) -> Self {
-        let oracle = Oracle::new(hef, hef.group(name).unwrap());
-        Self { configured, oracle }
-    }
-
-    /// A frame with inputs that belong to `number`.
-    fn fill(&self, frame: &mut Frame, number: u64) {
-        for (stream, part) in (0..).zip(frame.inputs_mut()) {
-            let mut state = (number << 8 | stream).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-            for byte in part.bytes_mut() {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                *byte = state.to_le_bytes()[3];
-            }
-        }
-    }
-
-    fn frame(&self, number: u64) -> Frame {
-        let mut frame = self.configured.frame().unwrap();
-        self.fill(&mut frame, number);
-        frame
-    }
-
-    #[track_caller]
-    fn check(&self, frame: &Frame) {
-        let names = self
-            .configured
-            .inputs()
-            .iter()
-            .map(|info| info.name.clone());
-        let inputs: Frames = names
-            .zip(frame.inputs().iter().map(|part| part.bytes().to_vec()))
-            .collect();
-        let expected = self.oracle.outputs(&inputs);
-        for (info, part) in self.configured.outputs().iter().zip(frame.outputs()) {
-            assert!(
-                part.bytes() == expected[&info.name],
-                "output {} is not the function of the inputs",
-                info.name
-            );
-        }
-    }
-
-    /// Runs `frames` frames, as many at once as it takes, each with other inputs, and compares every output.
-    #[track_caller]
-    fn run(&self, frames: u64) {
-        let mut idle: Vec<Frame> = (0..self.configured.queue_depth().min(8))
-            .map(|_| self.configured.frame().unwrap())
-            .collect();
-        let mut out: VecDeque<Run> = VecDeque::new();
-        for number in 0..frames {
-            let mut frame = idle.pop().unwrap_or_else(|| {
-                let frame = out.pop_front().unwrap().wait(&soon()).unwrap();
-                self.check(&frame);
-                frame
-            });
-            self.fill(&mut frame, number);
-            out.push_back(self.configured.submit(frame).unwrap());
-        }
-        for run in out {
-            self.check(&run.wait(&soon()).unwrap());
-        }
-    }
-}
-
 fn options(batch: u16) -> ConfigureOptions {
     let mut options = ConfigureOptions::default();
     options.batch = batch;
@@ -177,6 +103,36 @@ fn two_contexts_hand_their_data_over_in_batches_of_any_size() {
         network.run(u64::from(batch) + 1);
         chip.close();
     }
+}
+
+#[test]
+fn rows_through_a_ring_in_memory_come_back() {
+    let chip = Chip::new("");
+    chip.network(&ring(), &options(1)).run(30);
+    chip.close();
+}
+
+#[test]
+fn caches_move_on_when_they_are_told_to() {
+    let chip = Chip::new("");
+    let mut moving = options(1);
+    moving.cache = Cache::Moves;
+    let network = chip.network(&caches(), &moving);
+    for number in 0..20_u32 {
+        let frame = network.frame(number.into());
+        let frame = network.configured.run(frame, &soon()).unwrap();
+        network.check(&frame);
+        let offset = (number + 1) * 2 % 6;
+        network.configured.set_cache_offset(offset).unwrap();
+        network.oracle.move_caches(offset);
+    }
+    let still = chip.network(&caches(), &options(1));
+    still.oracle.share_caches(&network.oracle);
+    still.run(1);
+    let none = chip.network(&worked_example(), &options(1));
+    let error = none.configured.set_cache_offset(1).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    chip.close();
 }
 
 #[test]
@@ -541,7 +497,7 @@ fn loop_until_stopped(network: &Network, mut run: Run) -> hailo_vfio::nnc::infer
 fn a_device_that_leaves_the_bus_in_a_switch_ends_all_frames() {
     // Accesses to the registers until the networks run, from a chip on which nothing happens.
     let (first, second) = (worked_example(), two_contexts());
-    for more in [0, 20, 40, 60, 80] {
+    for more in [20, 45, 70, 95, 120, 250] {
         let bench = Bench::new(Way::Local, PROFILE, "");
         let tracer = Arc::new(hailo_vfio::transport::trace::Tracer::new(bench.transport()));
         let device = open(tracer.clone());
@@ -552,7 +508,6 @@ fn a_device_that_leaves_the_bus_in_a_switch_ends_all_frames() {
                 Network::new(model.configure(&options(1)).unwrap(), hef, "")
             })
             .into();
-        networks[0].run(2);
         let counts = tracer.counts();
         let accesses = counts.reads() + counts.writes() + more;
         drop(networks);
@@ -560,27 +515,25 @@ fn a_device_that_leaves_the_bus_in_a_switch_ends_all_frames() {
         drop((device, tracer));
 
         let chip = Chip::new(&format!("all-ones-after={accesses}"));
-        let one = chip.network(&first, &options(1));
-        let two = chip.network(&second, &options(1));
-        one.run(2);
-        let mut failed = 0;
-        for network in [&two, &one, &two, &one] {
-            let Ok(run) = network.configured.submit(network.frame(1)) else {
-                failed += 1;
-                continue;
-            };
-            match run.wait(&soon()) {
-                Ok(frame) => network.check(&frame),
+        let networks = [
+            chip.network(&first, &options(1)),
+            chip.network(&second, &options(1)),
+        ];
+        let failed = networks.iter().cycle().take(40).any(|network| {
+            let run = network.configured.submit(network.frame(1));
+            match run.and_then(|run| run.wait(&soon())) {
+                Ok(frame) => {
+                    network.check(&frame);
+                    false
+                }
                 Err(error) => {
-                    failed += 1;
-                    assert!(
-                        !matches!(*error.reason, InferError::TimedOut { .. }),
-                        "{error}"
-                    );
+                    let late = matches!(*error.reason, InferError::TimedOut { .. });
+                    assert!(!late, "{error}");
+                    true
                 }
             }
-        }
-        assert!(failed > 0, "the device went after {accesses} accesses");
+        });
+        assert!(failed, "the device went after {accesses} accesses");
     }
 }
 

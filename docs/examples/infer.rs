@@ -1,4 +1,5 @@
-//! Runs a network on a software Hailo-10H, as many frames at once as it takes: `cargo run --example infer FILE.hef`.
+//! Runs a network on a software Hailo-10H, as many frames at once as it takes, whatever firmware runs there:
+//! `cargo run --example infer FILE.hef`, or `... infer FILE.hef nnc` for a chip in NNC mode.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -6,21 +7,26 @@ use std::time::Duration;
 
 use hailo_vfio::Device;
 use hailo_vfio::deadline::Deadline;
+use hailo_vfio::device::infer::{ConfigureOptions, Frame, Run};
 use hailo_vfio::hef::Hef;
 use hailo_vfio::model::{Chip, FaultPlan};
-use hailo_vfio::soc::infer::{ConfigureOptions, Frame, Run};
+use hailo_vfio::spec::board::Mode;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = std::env::args().nth(1);
     let hef = Hef::open(file.as_deref().unwrap_or("tests/golden/hef/v3_single.hef"))?;
 
-    // Firmware runs already; a card is booted first, see the example `boot`.
-    let chip = Chip::new("default,loaded=5.2.0".parse()?, FaultPlan::default())?;
-    let device = Device::new(Arc::new(chip.transport("sim")?))?;
-    let soc = device.soc()?;
-    println!("{}", soc.telemetry()?.identify()?.board);
+    let mode = match std::env::args().nth(2).as_deref() {
+        Some("nnc") => Mode::Nnc,
+        _ => Mode::Soc,
+    };
 
-    let model = soc.load(&hef)?;
+    // Firmware runs already; a card is booted first, see the example `boot`.
+    let profile = format!("default,mode={mode},loaded=5.2.0");
+    let chip = Chip::new(profile.parse()?, FaultPlan::default())?;
+    let device = Device::with_mode(Arc::new(chip.transport("sim")?), Some(mode))?;
+
+    let model = device.load(&hef)?;
     let configured = model.configure(&ConfigureOptions::default())?;
     for stream in configured.inputs().iter().chain(configured.outputs()) {
         println!(

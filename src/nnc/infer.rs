@@ -13,9 +13,11 @@
 //! | controls | `firmware` |
 //! | configuring, removing, the end | `runtime`, `configured` |
 //! | what a frame that does not end waits for | `stuck` |
+//! | caches that move on | `caches` |
 //! | the core alone, without the host | `benchmark` |
 
 mod benchmark;
+mod caches;
 mod configured;
 mod core;
 mod error;

@@ -494,3 +494,88 @@ pub(crate) fn one_of_each() -> Network {
     )];
     net
 }
+
+/// One context that hands rows to itself through a ring in memory.
+pub(crate) fn ring() -> Hef {
+    let mut net = Network::new();
+    net.extensions.push(3);
+    net.preliminary = vec![op(Trigger::None, vec![net.ccw(0, 256), lcu(0, 0, 1, 2)])];
+    let ring = |stream| Connection::Ddr {
+        peer: peer(0, stream),
+        rows: 8,
+    };
+    net.contexts = vec![(
+        vec![op(Trigger::None, vec![allow(0)])],
+        vec![
+            input(layer("input", 0, (32, 32, 8), (256, 32))),
+            edge(
+                Direction::DeviceToHost,
+                ring(2),
+                layer("ring0", 5, (16, 1, 512), (512, 16)),
+            ),
+            edge(
+                Direction::HostToDevice,
+                ring(5),
+                layer("ring1", 2, (16, 1, 512), (512, 16)),
+            ),
+            output(layer("output", 4, (1, 1, 1000), (1000, 1))),
+        ],
+    )];
+    net.hef()
+}
+
+/// Two contexts, of which the second reads four entries of a cache and writes two.
+pub(crate) fn caches() -> Hef {
+    let mut net = Network::new();
+    net.preliminary = vec![op(Trigger::None, vec![net.ccw(0, 256), lcu(0, 0, 1, 2)])];
+    let first = vec![
+        op(Trigger::None, vec![net.ccw(0, 512)]),
+        op(Trigger::None, vec![allow(0)]),
+        op(Trigger::OutputDone { stream: 5 }, vec![]),
+    ];
+    let second = vec![
+        op(Trigger::None, vec![net.ccw(0, 520)]),
+        op(Trigger::None, vec![allow(1), allow(2)]),
+        op(Trigger::OutputDone { stream: 6 }, vec![]),
+        op(Trigger::OutputDone { stream: 4 }, vec![]),
+    ];
+    let between = |context, stream| Connection::InterContext {
+        peer: peer(context, stream),
+    };
+    let cache = Connection::Cache { id: 3 };
+    net.contexts = vec![
+        (
+            first,
+            vec![
+                input(layer("input", 0, (32, 32, 8), (256, 32))),
+                edge(
+                    Direction::DeviceToHost,
+                    between(1, 1),
+                    layer("between0", 5, (16, 16, 24), (384, 16)),
+                ),
+            ],
+        ),
+        (
+            second,
+            vec![
+                edge(
+                    Direction::HostToDevice,
+                    between(0, 5),
+                    layer("between1", 1, (16, 16, 24), (384, 16)),
+                ),
+                edge(
+                    Direction::HostToDevice,
+                    cache,
+                    layer("old", 2, (4, 1, 64), (64, 4)),
+                ),
+                edge(
+                    Direction::DeviceToHost,
+                    cache,
+                    layer("new", 6, (2, 1, 64), (64, 2)),
+                ),
+                output(layer("output", 4, (1, 1, 1000), (1000, 1))),
+            ],
+        ),
+    ];
+    net.hef()
+}

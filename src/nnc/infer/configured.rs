@@ -7,7 +7,7 @@ use super::memory::Memory;
 use super::network::{MOST, Manners, Net, Network, Of, Ring};
 use super::run::{Run, RunError};
 use super::runtime::Shared;
-use super::{InferError, Runtime, firmware};
+use super::{InferError, Runtime};
 use crate::deadline::Deadline;
 use crate::dma::{Channel, ChannelOptions, CompletionSignal};
 use crate::error::Error;
@@ -391,41 +391,6 @@ impl Configured {
     /// Sets the priority, 0 to 31; higher ones go first.
     pub fn set_priority(&self, priority: u8) {
         self.set(|manners| manners.priority = priority.min(HIGHEST_PRIORITY));
-    }
-
-    /// Moves the caches on: from the next frame on reading starts at entry `offset`. No frame may be in flight.
-    ///
-    /// # Errors
-    /// It has no caches, frames are in flight, or the firmware refuses.
-    pub fn set_cache_offset(&self, offset: u32) -> Result<(), Error> {
-        let core = &self.shared.core;
-        self.move_caches(offset)
-            .map_err(|error| error.failed_to(core.device(), "move the caches"))
-    }
-
-    fn move_caches(&self, offset: u32) -> Result<(), InferError> {
-        let core = &self.shared.core;
-        if self.net.plan.caches.is_empty() {
-            let what = format!("{} has no caches", self.net.name);
-            return Err(InferError::Unsupported(what));
-        }
-        let mut state = core.state();
-        let running = state.active == Some(self.id);
-        if let Some(network) = state.network(self.id) {
-            if network.in_flight() > 0 {
-                let what = format!("the frames of {}", self.net.name);
-                let waited = Duration::ZERO;
-                return Err(InferError::Busy { what, waited });
-            }
-            for cache in &self.net.plan.caches {
-                network.memory().point(&self.net.plan, cache, offset)?;
-            }
-        }
-        drop(state);
-        if running {
-            firmware::cache_updated(&core.nnc)?;
-        }
-        Ok(())
     }
 
     /// Cancels all runs. The network stays, and can run again.

@@ -1,5 +1,6 @@
 //! `run`: frames through networks, and how fast.
 
+mod alone;
 mod input;
 mod latencies;
 mod measure;
@@ -111,6 +112,10 @@ pub(crate) struct Args {
     #[arg(long)]
     monitor: bool,
 
+    /// Have the neural core run as many frames as its rings hold without the host, and count its cycles; in NNC mode
+    #[arg(long, conflicts_with_all = ["inputs", "output", "frames", "seconds", "in_flight", "monitor"])]
+    hw_only: bool,
+
     /// Look at memory for completions, instead of waiting for interrupts
     #[arg(long)]
     poll: bool,
@@ -218,7 +223,11 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
         view: output.shows_view() && global.verbose == 0,
         opened: &opened,
     };
-    let result = setting.measure(networks, output);
+    let result = if args.hw_only {
+        alone::measure(&setting, &networks, output)
+    } else {
+        setting.measure(networks, output)
+    };
     opened.tell_stats(global, output)?;
     result
 }
