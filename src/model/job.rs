@@ -13,7 +13,7 @@ use super::session::Part;
 use super::side::Side;
 use crate::addr::DeviceAddr;
 use crate::spec::board::{Mode, PCIE_CONFIG_OPEN_VDMA};
-use crate::spec::vdma_bar::{CHANNELS, FIRST_FROM_DEVICE};
+use crate::spec::vdma_bar::{CHANNELS, FIRST_FROM_DEVICE, control};
 use crate::transport::local::Host;
 
 /// Descriptors of one side fetched at a time.
@@ -215,7 +215,10 @@ impl Core {
             faults: !self.faults.is_empty(),
             bad: None,
         };
-        if !side.runs() || found.stuck || side.waiting() == 0 {
+        // The firmware holds a channel by its own side.
+        let own = found.sides[usize::from(channel < FIRST_FROM_DEVICE)];
+        let held = own.control == control::START_PAUSE;
+        if !side.runs() || held || found.stuck || side.waiting() == 0 {
             return ready;
         }
         if ready.faults {

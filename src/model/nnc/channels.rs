@@ -3,7 +3,7 @@
 use crate::model::channel::Channels;
 use crate::model::side::Side;
 use crate::spec::descriptor::data_id;
-use crate::spec::vdma_bar::{control, host_side};
+use crate::spec::vdma_bar::{control, device_side, host_side};
 
 impl Channels {
     /// The firmware of NNC mode opens both sides: the host's on a list in its memory, its own as it pleases.
@@ -24,14 +24,15 @@ impl Channels {
         }
     }
 
-    /// The firmware holds a channel that is open, or lets it go on.
+    /// The firmware holds a channel that is open, or lets it go on. By its own side: the host writes the word of its
+    /// side's control each time that it offers descriptors, with what it read there before.
     pub(in crate::model) fn pause(&mut self, channel: u32, pause: bool) {
         let new = if pause {
             control::START_PAUSE
         } else {
             control::START
         };
-        self.change(host_side(channel), |side| {
+        self.change(device_side(channel), |side| {
             if side.is_active() {
                 side.control = new;
             }
