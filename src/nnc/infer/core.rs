@@ -19,7 +19,8 @@ use crate::infer::Frame;
 use crate::irq::{Event, Interrupts, Sink, Waited};
 use crate::nnc::{Nnc, Watcher};
 use crate::spec::nnc::context::MAX_APPLICATIONS;
-use crate::spec::nnc::event::{Event as Notice, Notification};
+use crate::spec::nnc::event::{Event as Notice, Notification, Place};
+use crate::spec::nnc::status::Status;
 use crate::transport::Transport;
 
 /// How long whoever waits sleeps until it looks by itself.
@@ -261,6 +262,22 @@ impl Core {
     pub(super) fn next_notice(&self) -> Option<Notice> {
         let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
         inbox.pop_front()
+    }
+
+    /// A run-time error of the application that the worker has not heard of.
+    pub(super) fn next_failure(&self, application: u8) -> Option<(Status, Place)> {
+        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, found) = inbox
+            .iter()
+            .enumerate()
+            .find_map(|(at, notice)| match notice {
+                Notice::RunTimeError { status, place } if place.application == application => {
+                    Some((at, (*status, *place)))
+                }
+                _ => None,
+            })?;
+        inbox.remove(at);
+        Some(found)
     }
 
     /// Takes in what is finished and gives what may go.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::core::{Core, wake};
 use super::firmware::{self, Firmware, Refused};
-use super::network::Network;
+use super::network::{Net, Network};
 use super::schedule::Step;
 use super::{Cause, InferError, RunTime};
 use crate::deadline::{Backoff, Deadline};
@@ -122,9 +122,12 @@ impl Core {
                 drop(state);
             }
             Err(error) => {
-                let cause = Cause::NotActivated {
-                    network: net.name.clone(),
-                    reason: error.to_string().into(),
+                let cause = match error {
+                    InferError::Ended(cause @ Cause::RunTime(_)) => cause,
+                    error => Cause::NotActivated {
+                        network: net.name.clone(),
+                        reason: error.to_string().into(),
+                    },
                 };
                 state.last = id;
                 let places = state
@@ -164,6 +167,8 @@ impl Core {
         let dynamic = if whole { 0 } else { batch };
         let dynamic = u16::try_from(dynamic)
             .map_err(|_| InferError::Inconsistent(format!("a batch of {batch} frames")))?;
+        // What failed before belongs to an activation that is over.
+        while self.next_failure(index).is_some() {}
         firmware::enable(&self.nnc, index, dynamic)?;
         let mut state = self.state();
         if !fast {
@@ -189,6 +194,9 @@ impl Core {
             };
             if network.adopt(&mut done)? {
                 return Ok(());
+            }
+            if let Some((status, at)) = self.next_failure(index) {
+                return Err(Cause::RunTime(run_time(&net, status, at).into()).into());
             }
             if deadline.expired() {
                 let states = network.states()?;
@@ -366,15 +374,7 @@ impl Core {
                 at.application
             );
         };
-        let place = net.plan.locate(at.context, at.action);
-        let failed = RunTime {
-            network: net.name.to_string(),
-            status,
-            batch: at.batch,
-            context: at.context,
-            action: at.action,
-            place: place.map(|place| place.to_string()),
-        };
+        let failed = run_time(&net, status, at);
         if state
             .running()
             .is_some_and(|running| Arc::ptr_eq(&running.net, &net))
@@ -402,6 +402,19 @@ impl Core {
         }
         self.end(&cause, stopped.is_ok());
         drop(firmware);
+    }
+}
+
+/// What failed, with the action's name.
+fn run_time(net: &Net, status: Status, at: Place) -> RunTime {
+    let place = net.plan.locate(at.context, at.action);
+    RunTime {
+        network: net.name.to_string(),
+        status,
+        batch: at.batch,
+        context: at.context,
+        action: at.action,
+        place: place.map(|place| place.to_string()),
     }
 }
 
