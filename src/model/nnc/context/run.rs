@@ -26,6 +26,11 @@ const _: () = assert!(FIRST == FIXED_CONTEXTS as usize);
 ///
 /// Source: inferred from the vendor's hailort v5.2.0, `download_action_list_command.cpp`, `hw_infer`; unconfirmed.
 const TICK: u128 = 5;
+/// How long after the last frame of a run without a host its end is told. The vendor's library begins to wait for
+/// that only some time after the answer to opcode 74, and does not notice what came before.
+///
+/// Source: vendor hailort v5.2.0, `resource_manager.cpp`: it waits on a condition variable without a predicate.
+const END_TOLD_AFTER: Duration = Duration::from_millis(20);
 /// Bytes of a list from an action's header to its time stamp, and to the count of a block that has run.
 const STAMP: usize = 1;
 const EXECUTED: usize = 6;
@@ -72,6 +77,8 @@ pub(super) struct Run {
     pub(super) over: bool,
     /// It infers without the host: its boundary lists are full.
     pub(super) alone: bool,
+    /// When the end of such a run is told, and its cycles.
+    pub(super) end: Option<(Instant, u32)>,
     /// A wait never ends (a fault).
     pub(super) stuck: bool,
     pub(super) wakes: Option<Instant>,
@@ -91,6 +98,7 @@ impl Run {
             fruitful: false,
             over: false,
             alone: false,
+            end: None,
             stuck: false,
             wakes: None,
             started: Instant::now(),
@@ -181,7 +189,16 @@ impl Executor {
             return Ok(Progress::Blocked);
         };
         if run.over {
-            self.finish(chip);
+            // A run for the host stays as it is until the host says otherwise.
+            if run.alone {
+                let now = Instant::now();
+                let cycles = run.cycles();
+                let (due, cycles) = *run.end.get_or_insert((now + END_TOLD_AFTER, cycles));
+                if due > now {
+                    return Ok(Progress::Until(due));
+                }
+                self.finish(chip, cycles);
+            }
             return Ok(Progress::Blocked);
         }
         if run.stuck || breakpoints.is_stopped() {
