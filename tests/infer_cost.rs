@@ -11,7 +11,6 @@ mod support;
 #[path = "support/strace.rs"]
 mod strace;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -233,56 +232,6 @@ fn marked() {
     eprintln!("{MARK} end");
 }
 
-/// System calls of the threads of this program's side of the bus, between two marks. The software chip's own
-/// threads, and what the in-process bus does on theirs, are not counted.
-fn calls_between(log: &str, mark: &str) -> Vec<String> {
-    let inside: Vec<&str> = log
-        .lines()
-        .skip_while(|line| {
-            !line.contains(&format!("{MARK} {mark}\\n")) && !line.contains(&format!(" {mark}\\n"))
-        })
-        .take_while(|line| !line.contains(" end\\n"))
-        .collect();
-    let thread = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
-    let user = thread(
-        inside
-            .first()
-            .unwrap_or_else(|| panic!("no mark {mark}:\n{log}")),
-    );
-    let named = log
-        .lines()
-        .find(|line| line.contains("PR_SET_NAME") && line.contains("h10-irq"))
-        .unwrap_or_else(|| panic!("no interrupt thread:\n{log}"));
-    let interrupts = thread(named);
-    // What the threads of the in-process chip sleep on is the chip's business, whoever wakes them.
-    let sleeps = |line: &&str| {
-        let thread = thread(line);
-        line.contains("FUTEX_WAIT") && thread != user && thread != interrupts
-    };
-    let futex = |line: &str| {
-        let from = line.find("futex(0x").map(|at| at + 6)?;
-        Some(
-            line[from..]
-                .split(',')
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
-        )
-    };
-    let of_the_chip: BTreeSet<String> = log.lines().filter(sleeps).filter_map(futex).collect();
-    inside
-        .into_iter()
-        .filter(|line| {
-            let thread = thread(line);
-            (thread == user || thread == interrupts)
-                && futex(line).is_none_or(|futex| !of_the_chip.contains(&futex))
-                && !line.contains("write(2,")
-                && !line.contains("resumed>")
-        })
-        .map(str::to_owned)
-        .collect()
-}
-
 /// Starts itself again under strace.
 #[test]
 fn a_frame_by_interrupt_costs_at_most_six_system_calls_and_a_session_twenty() {
@@ -295,7 +244,7 @@ fn a_frame_by_interrupt_costs_at_most_six_system_calls_and_a_session_twenty() {
     ) else {
         return;
     };
-    let frames = calls_between(&log, "frames");
+    let frames = strace::calls_between(&log, MARK, "frames", &["h10-irq"]);
     println!("{} system calls in {FRAMES} frames", frames.len());
     assert!(
         frames.len() <= 6 * FRAMES,
@@ -303,7 +252,7 @@ fn a_frame_by_interrupt_costs_at_most_six_system_calls_and_a_session_twenty() {
         frames.len(),
         frames[..frames.len().min(40)].join("\n")
     );
-    let session = calls_between(&log, "session");
+    let session = strace::calls_between(&log, MARK, "session", &["h10-irq"]);
     println!("{} system calls in a session's life", session.len());
     assert!(
         session.len() < 20,

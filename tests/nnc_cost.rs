@@ -11,6 +11,8 @@
 mod bench;
 #[path = "support/nnc.rs"]
 mod nnc;
+#[path = "support/strace.rs"]
+mod strace;
 #[path = "support/hef/mod.rs"]
 mod support;
 
@@ -18,7 +20,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bench::{Bench, Way};
 use hailo_vfio::deadline::Deadline;
@@ -197,40 +199,98 @@ fn a_switch_maps_nothing_and_allocates_nothing() {
         frames[of] = Some(run(&running.networks[of], frame));
     };
     // What a frame costs without a switch.
-    let mut alone = [(0, 0, Duration::ZERO); 2];
+    let mut alone = [(0, 0); 2];
     for (of, cost) in alone.iter_mut().enumerate() {
         for _ in 0..3 {
             turn(of);
         }
-        let (before, began) = (running.tracer.counts(), Instant::now());
+        let before = running.tracer.counts();
         for _ in 0..FRAMES {
             turn(of);
         }
         let counts = running.tracer.counts() - before;
-        *cost = (counts.reads(), counts.writes(), began.elapsed());
+        *cost = (counts.reads(), counts.writes());
     }
     for _ in 0..3 {
         turn(0);
         turn(1);
     }
-    let (before, began) = (running.tracer.counts(), Instant::now());
+    let before = running.tracer.counts();
     let allocated = allocations(|| {
         for _ in 0..FRAMES {
             turn(0);
             turn(1);
         }
     });
-    let (cost, took) = (running.tracer.counts() - before, began.elapsed());
+    let cost = running.tracer.counts() - before;
     let switches = 2 * FRAMES;
     let [one, two] = alone;
     let reads = (cost.reads() - one.0 - two.0) / switches;
     let writes = (cost.writes() - one.1 - two.1) / switches;
-    let micros = took.saturating_sub(one.2 + two.2).as_micros() / u128::from(switches);
-    println!("a switch: {reads} register reads, {writes} writes, {micros} us");
+    println!("a switch: {reads} register reads, {writes} writes");
     assert_eq!((cost.maps, cost.unmaps), (0, 0));
     assert_eq!(allocated, 0);
     assert!(
         reads <= 60 && writes <= 40,
         "{reads} reads, {writes} writes"
     );
+}
+
+const MARK: &str = "NNC_COST_UNDER_STRACE";
+
+/// What runs under strace: frames, then switches, between marks on standard error.
+fn marked() {
+    let running = running();
+    let mut frames = running
+        .networks
+        .each_ref()
+        .map(|network| Some(network.frame().unwrap()));
+    let mut turn = |of: usize| {
+        let frame = frames[of].take().unwrap();
+        frames[of] = Some(run(&running.networks[of], frame));
+    };
+    for of in [0, 1, 0, 1, 0, 0, 0] {
+        turn(of);
+    }
+    eprintln!("{MARK} frames");
+    for _ in 0..FRAMES {
+        turn(0);
+    }
+    eprintln!("{MARK} end");
+    turn(1);
+    eprintln!("{MARK} switches");
+    for _ in 0..FRAMES {
+        turn(0);
+        turn(1);
+    }
+    eprintln!("{MARK} end");
+}
+
+/// Starts itself again under strace.
+#[test]
+fn a_frame_by_interrupt_costs_at_most_six_system_calls() {
+    if std::env::var_os(MARK).is_some() {
+        return marked();
+    }
+    let Some(log) = strace::of_myself("a_frame_by_interrupt_costs_at_most_six_system_calls", MARK)
+    else {
+        return;
+    };
+    let threads = ["h10-irq", "h10-nnc-turns"];
+    let frames = strace::calls_between(&log, MARK, "frames", &threads);
+    println!("{} system calls in {FRAMES} frames", frames.len());
+    assert!(
+        frames.len() <= usize::try_from(6 * FRAMES).unwrap(),
+        "{} system calls in {FRAMES} frames, the first:\n{}",
+        frames.len(),
+        frames[..frames.len().min(40)].join("\n")
+    );
+    let switches = strace::calls_between(&log, MARK, "switches", &threads);
+    println!(
+        "{} system calls in {} switches with a frame each",
+        switches.len(),
+        2 * FRAMES
+    );
+    let maps = |line: &&String| line.contains("mmap(") || line.contains("munmap(");
+    assert_eq!(switches.iter().find(maps), None);
 }
