@@ -422,7 +422,7 @@ fn a_chip_that_leaves_the_bus_is_said_to_be_gone() {
         let connection = soc.connect().unwrap();
         let handle = object(&connection).unwrap();
         connection.set_polling(polls);
-        bench.chip.add_fault(Fault::AllOnesAfter(1));
+        bench.chip.add_fault(Fault::AllOnesAfter(0));
         let body = handle.encode_to_vec();
         let ticket = connection.submit(Method::GetTemperature, &body, Buffers::default());
         let ended = ticket

@@ -123,11 +123,12 @@ impl Device {
         tries: u32,
     ) -> Result<Booted, Error> {
         let mut release = set.release();
+        // An interrupt cause that came back may have ended the wait for the last stage early.
+        let loaded = wait_until_loaded(&self.boot_context());
+        if !loaded.map_err(|error| report::boot(&*self.transport, error))? {
+            return Err(report::not_loaded(self.name()));
+        }
         if let Held::Nnc(hub, _) = &held {
-            let loaded = wait_until_loaded(&self.boot_context());
-            if !loaded.map_err(|error| report::boot(&*self.transport, error))? {
-                return Err(report::not_loaded(self.name()));
-            }
             // From here on the cause that told of the boot tells of notifications.
             hub.start()
                 .map_err(|error| nnc::failed(hub, "listen for notifications", error))?;
