@@ -35,7 +35,7 @@ pub enum Latency {
     /// It does not.
     #[default]
     Off,
-    /// It does; [`Configured::latency`] reads the mean, and starts anew.
+    /// It does; `latency` of a configured model reads the mean, and starts anew.
     Measured,
 }
 

@@ -8,7 +8,7 @@
 //! | identity, sensors, power, clock | `device`, `power` |
 //! | what the chip stores | `store` |
 //! | notifications; log rings | `notify`; `log` |
-//! | loading and running networks | [`context`], which reaches the chip through `access` and `channels` |
+//! | loading and running networks | `context`, which reaches the chip through `access` and `channels` |
 //! | whose turn it is in the worker | `work` |
 //!
 //! The message areas are ordinary memory behind the windows: a host that moves window 0 away does not see them, and the

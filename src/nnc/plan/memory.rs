@@ -154,7 +154,7 @@ pub struct List {
     /// Whether it is a ring.
     pub circular: bool,
     /// What to write into it when the network is configured, from descriptor 0 on. Empty for streams of the user and
-    /// caches; see [`super::Plan::cache_runs`].
+    /// caches, whose lists follow the offset that is read from.
     pub runs: Vec<Run>,
 }
 

@@ -26,7 +26,7 @@ pub mod wire;
 
 use std::time::Duration;
 
-/// Where the one request slot lies; see [`Slot`] for what is in it.
+/// Where the one request slot lies; see [`slot`] for what is in it.
 pub const REQUEST: u32 = 0;
 
 /// Where the one response slot lies; laid out as the request's.
