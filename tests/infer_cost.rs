@@ -8,6 +8,9 @@ mod hef_support;
 #[path = "support/mod.rs"]
 mod support;
 
+#[path = "support/calls.rs"]
+mod calls;
+
 #[path = "support/strace.rs"]
 mod strace;
 
@@ -254,7 +257,7 @@ fn a_frame_by_interrupt_costs_at_most_six_system_calls_and_a_session_twenty() {
     ) else {
         return;
     };
-    let frames = strace::calls_between(&log, MARK, "frames", &["h10-irq"]);
+    let frames = calls::between(&log, MARK, "frames", &["h10-irq"]);
     println!("{} system calls in {FRAMES} frames", frames.len());
     assert!(
         frames.len() <= 6 * FRAMES,
@@ -262,7 +265,7 @@ fn a_frame_by_interrupt_costs_at_most_six_system_calls_and_a_session_twenty() {
         frames.len(),
         frames[..frames.len().min(40)].join("\n")
     );
-    let session = strace::calls_between(&log, MARK, "session", &["h10-irq"]);
+    let session = calls::between(&log, MARK, "session", &["h10-irq"]);
     println!("{} system calls in a session's life", session.len());
     assert!(
         session.len() < 20,

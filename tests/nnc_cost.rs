@@ -9,6 +9,8 @@
 
 #[path = "support/mod.rs"]
 mod bench;
+#[path = "support/calls.rs"]
+mod calls;
 #[path = "support/nnc.rs"]
 mod nnc;
 #[path = "support/strace.rs"]
@@ -284,7 +286,7 @@ fn a_frame_by_interrupt_costs_at_most_six_system_calls() {
         return;
     };
     let threads = ["h10-irq", "h10-nnc-turns"];
-    let frames = strace::calls_between(&log, MARK, "frames", &threads);
+    let frames = calls::between(&log, MARK, "frames", &threads);
     println!("{} system calls in {FRAMES} frames", frames.len());
     assert!(
         frames.len() <= usize::try_from(6 * FRAMES).unwrap(),
@@ -292,7 +294,7 @@ fn a_frame_by_interrupt_costs_at_most_six_system_calls() {
         frames.len(),
         frames[..frames.len().min(40)].join("\n")
     );
-    let switches = strace::calls_between(&log, MARK, "switches", &threads);
+    let switches = calls::between(&log, MARK, "switches", &threads);
     println!(
         "{} system calls in {} switches with a frame each",
         switches.len(),
