@@ -265,3 +265,19 @@ fn a_lenient_chip_complains_and_goes_on() {
     assert!(net.enable(0, 0, 0).ok());
     memory.infer(&mut net, 4, 2);
 }
+
+#[test]
+fn a_lenient_chip_refuses_lists_that_it_can_do_nothing_with() {
+    let mut net = Net::new(",lenient=on", "none");
+    let _memory = Memory::two_contexts(&net);
+    let mut upload = Upload::two_contexts();
+    // A config stream that the header does not have, which it lets pass, on a list of 2^32 - 1 descriptors.
+    Patch(PRELIMINARY, 0, 1, &[9]).apply(&mut upload);
+    Patch(PRELIMINARY, 0, 13, &[0xff; 4]).apply(&mut upload);
+    assert_refused(
+        &mut net,
+        &upload,
+        0x402d_0005,
+        "list of 4294967295 descriptors",
+    );
+}

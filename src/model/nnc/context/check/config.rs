@@ -20,6 +20,7 @@ impl Checker<'_, '_> {
                 ref buffer,
             } => {
                 self.channel(channel.raw(), Direction::HOST_TO_DEVICE)?;
+                self.buffer(buffer, false, false)?;
                 let Some(expected) = of_stream(config_stream) else {
                     return self.object(
                         switch::CONFIG_STREAM,
@@ -35,7 +36,6 @@ impl Checker<'_, '_> {
                     switch::CONFIG_STREAM,
                     "config stream {config_stream} is on channel {channel}, the header says {expected}"
                 );
-                self.buffer(buffer, false, false)?;
                 need!(
                     self,
                     buffer.page == header.csm_buffer_size,
