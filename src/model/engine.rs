@@ -79,6 +79,7 @@ impl Engine {
 
     /// Processes a batch. The chip is not locked.
     pub(super) fn process(&mut self, shared: &Shared, job: &mut Job) {
+        self.link.begin();
         self.turn = job.channel + 1;
         self.run = Run::default();
         self.done = Done::default();

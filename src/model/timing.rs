@@ -60,6 +60,8 @@ impl Timing {
 pub(super) struct LinkClock {
     on: bool,
     rate: u64,
+    /// When the data was found that is carried now: the link carries it while the engine copies it.
+    began: Instant,
     free: [Instant; 2],
     /// There was data all the time until the link was free: a late engine does not make the link slower.
     held: [bool; 2],
@@ -76,19 +78,26 @@ impl LinkClock {
         Self {
             on: timing.on,
             rate: timing.rate,
+            began: Instant::now(),
             free: [Instant::now(); 2],
             held: [false; 2],
         }
     }
 
-    /// So many bytes go in this direction.
+    /// Data to carry was found.
+    pub(super) fn begin(&mut self) {
+        if self.on {
+            self.began = Instant::now();
+        }
+    }
+
+    /// So many bytes of the data that was found go in this direction.
     pub(super) fn occupy(&mut self, way: usize, bytes: u64) {
         if self.on {
             let nanoseconds = bytes.saturating_mul(1_000_000_000) / self.rate;
-            let now = Instant::now();
             let held = std::mem::take(&mut self.held[way]);
-            let earliest = now.checked_sub(CATCH_UP).filter(|_| held);
-            let start = self.free[way].max(earliest.unwrap_or(now));
+            let earliest = self.began.checked_sub(CATCH_UP).filter(|_| held);
+            let start = self.free[way].max(earliest.unwrap_or(self.began));
             self.free[way] = start + Duration::from_nanos(nanoseconds);
         }
     }
@@ -173,6 +182,7 @@ mod tests {
         while Instant::now() < due {
             std::hint::spin_loop();
         }
+        link.begin();
         link.occupy(0, 390_000);
         assert_eq!(link.due(before), Some(due + Duration::from_millis(1)));
     }

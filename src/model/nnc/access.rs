@@ -108,7 +108,8 @@ impl<'a> Access<'a> {
     }
 
     /// The host's side of a channel, with the descriptors that can be processed now.
-    pub(in crate::model) fn ready(&self, channel: u32) -> Ready {
+    pub(in crate::model) fn ready(&mut self, channel: u32) -> Ready {
+        self.link.begin();
         self.shared.change(|core| core.ready_descriptors(channel))
     }
 
