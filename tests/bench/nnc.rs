@@ -5,8 +5,9 @@
 //! figures. The chip's own threads are not in those of the processor. Register accesses, system calls and allocations
 //! are counted by `cargo test --test nnc_cost -- --nocapture`.
 
+mod by_cpu;
+
 use std::collections::VecDeque;
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ use hailo_vfio::infer::ConfigureOptions;
 use hailo_vfio::model::{Chip, FaultPlan};
 use hailo_vfio::nnc::infer::{Configured, Runtime};
 use hailo_vfio::spec::board::Mode;
+
+use by_cpu::by_cpu;
 
 fn soon() -> Deadline {
     Deadline::after(Duration::from_secs(60))
@@ -52,25 +55,6 @@ fn running() -> Running {
     }
 }
 
-/// Time that this thread and the driver's have had a processor.
-fn cpu_time() -> Duration {
-    let own = nix::unistd::gettid().to_string();
-    let tasks = fs::read_dir("/proc/self/task").expect("procfs");
-    let nanoseconds = tasks
-        .filter_map(|task| {
-            let task = task.ok()?;
-            let name = fs::read_to_string(task.path().join("comm")).ok()?;
-            let ours = name.starts_with("h10-irq") || name.starts_with("h10-nnc-turns");
-            if !ours && task.file_name() != *own {
-                return None;
-            }
-            let spent = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            spent.split(' ').next()?.parse::<u64>().ok()
-        })
-        .sum();
-    Duration::from_nanos(nanoseconds)
-}
-
 fn nnc(criterion: &mut Criterion) {
     let running = running();
     let mut frames = running
@@ -89,14 +73,8 @@ fn nnc(criterion: &mut Criterion) {
         ("two frames and two switches", &[0, 1]),
     ];
     for (name, turns) in kinds {
-        group.bench_function(format!("{name}, CPU"), |bencher| {
-            bencher.iter_custom(|times| {
-                let begin = cpu_time();
-                for _ in 0..times {
-                    turns.iter().for_each(|&of| turn(of));
-                }
-                cpu_time() - begin
-            });
+        by_cpu(&mut group, &format!("{name}, CPU"), || {
+            turns.iter().for_each(|&of| turn(of));
         });
         group.bench_function(name, |bencher| {
             bencher.iter(|| turns.iter().for_each(|&of| turn(of)));

@@ -4,11 +4,12 @@
 //! `cargo bench --bench soc`. A register write runs the software chip in the caller's thread: a little of it is in the
 //! figures. The chip's own threads are not.
 
-use std::fs;
+mod by_cpu;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use hailo_vfio::deadline::Deadline;
 use hailo_vfio::device::Device;
 use hailo_vfio::hef::Hef;
@@ -18,7 +19,8 @@ use hailo_vfio::soc::infer::ConfigureOptions;
 use hailo_vfio::soc::rpc::method::{CreateDevice, GetTemperature};
 use hailo_vfio::spec::rpc::types::{Empty, HandleRequest};
 use hailo_vfio::transport::Direction;
-use std::sync::Arc;
+
+use by_cpu::by_cpu;
 
 const ECHO: u16 = 7;
 
@@ -33,36 +35,6 @@ fn open(profile: &str) -> (Device, Soc) {
     let device = Device::new(Arc::new(transport)).expect("a device");
     let soc = device.soc().expect("firmware");
     (device, soc)
-}
-
-/// Time that this thread and the interrupt thread have had a processor.
-fn cpu_time() -> Duration {
-    let own = nix::unistd::gettid().to_string();
-    let tasks = fs::read_dir("/proc/self/task").expect("procfs");
-    let nanoseconds = tasks
-        .filter_map(|task| {
-            let task = task.ok()?;
-            let name = fs::read_to_string(task.path().join("comm")).ok()?;
-            if !name.starts_with("h10-irq") && task.file_name() != *own {
-                return None;
-            }
-            let spent = fs::read_to_string(task.path().join("schedstat")).ok()?;
-            spent.split(' ').next()?.parse::<u64>().ok()
-        })
-        .sum();
-    Duration::from_nanos(nanoseconds)
-}
-
-fn by_cpu(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, mut once: impl FnMut()) {
-    group.bench_function(name, |bencher| {
-        bencher.iter_custom(|times| {
-            let begin = cpu_time();
-            for _ in 0..times {
-                once();
-            }
-            cpu_time() - begin
-        });
-    });
 }
 
 fn soc(criterion: &mut Criterion) {
