@@ -289,11 +289,6 @@ impl Channels {
         self.side(host_side(channel)).waiting()
     }
 
-    /// Whether the chip stopped the channel with a register at `offset` by itself, and nobody has started it since.
-    pub(super) fn was_closed(&self, offset: u32) -> bool {
-        Self::side_at(offset).is_some_and(|(instance, _)| self.get(instance / 2).dropped)
-    }
-
     /// Whether the host's side of any channel is active.
     pub(super) fn any_active(&self) -> bool {
         (0..CHANNELS).any(|channel| self.host_side_is_active(channel))

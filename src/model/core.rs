@@ -227,10 +227,9 @@ impl Core {
             }
             Bar::Vdma => {
                 let complaints = &mut self.complaints;
-                let closed = self.channels.was_closed(offset);
                 let event = self.channels.write(offset, value, mask, complaints);
                 if self.runs_networks() {
-                    return self.note_channel_write(event, closed);
+                    return self.note_channel_write(event);
                 }
                 match event {
                     Event::None => {}

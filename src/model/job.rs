@@ -177,12 +177,10 @@ impl Core {
         self.board.mode == Mode::Nnc && self.firmware.is_running()
     }
 
-    /// In NNC mode the host only counts descriptors up, of channels that the firmware opened. One that was `closed` just
-    /// now stays so: count and control share a word, and the host had read it before.
-    pub(super) fn note_channel_write(&mut self, event: Event, closed: bool) {
+    /// In NNC mode the host only counts descriptors up, of channels that the firmware opened.
+    pub(super) fn note_channel_write(&mut self, event: Event) {
         match event {
             Event::None => {}
-            Event::Started(channel) if closed => self.channels.stop_both_sides(channel),
             Event::Fed(channel) => {
                 if !self.config.is_master() {
                     self.complaints.add(format!(
@@ -190,7 +188,7 @@ impl Core {
                     ));
                 }
             }
-            // A host that reads and writes the word to make descriptors available writes back that it saw it started.
+            // Count and control share a word: a host that read it before the chip closed the channel starts it unawares.
             Event::Started(channel) if self.channels.get(channel).revived => {
                 self.channels.stop_both_sides(channel);
             }

@@ -85,30 +85,6 @@ impl Control {
         }
     }
 
-    /// Sends a command that has no answer, since it ends the firmware. Returns after the time in which one would
-    /// have come.
-    ///
-    /// # Errors
-    /// There is an answer: a refusal, or that it did nothing.
-    pub fn send_last<C: Command>(
-        &mut self,
-        interrupts: &Interrupts,
-        command: &C,
-    ) -> Result<(), ControlError> {
-        let opcode = C::OPCODE;
-        match self.send(interrupts, command) {
-            Err(ControlError::TimedOut { .. }) => {
-                self.owed = None;
-                Ok(())
-            }
-            Err(error) => Err(error),
-            Ok(_) => Err(ControlError::OtherOpcode {
-                expected: Opcode(u32::MAX),
-                found: opcode,
-            }),
-        }
-    }
-
     /// Forgets what an earlier life of the firmware owed.
     pub fn forget(&mut self) {
         self.owed = None;
