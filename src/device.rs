@@ -222,8 +222,15 @@ impl Device {
 
     /// What is asked for exists in the other mode.
     fn wrong_mode(&self, what: &str) -> Error {
-        let action = format!("{what} in {} mode", self.mode());
-        Error::new(ErrorKind::Unsupported, self.name(), action)
+        let mode = self.mode();
+        let other = match mode {
+            Mode::Soc => Mode::Nnc,
+            Mode::Nnc => Mode::Soc,
+        };
+        let action = format!("{what} in {mode} mode");
+        Error::new(ErrorKind::Unsupported, self.name(), action).with_hint(format!(
+            "firmware of {other} mode, and a device opened in that mode (hailoctl --mode {other})"
+        ))
     }
 
     /// What sessions are opened on; valid while firmware runs.

@@ -1,5 +1,6 @@
 //! The command line: what every command understands.
 
+use std::cell::OnceCell;
 use std::env;
 use std::path::{Path, PathBuf};
 
@@ -68,9 +69,14 @@ pub(crate) struct Global {
     pub(crate) color: Color,
 
     /// What runs on the chip, or will: its own system, or accelerator firmware driven by this computer
-    /// (nnc). Nothing on a card tells which; without it soc, and nnc for a chip that has only that
+    /// (nnc). Nothing on a card tells which; without it that of the firmware that is named, else soc,
+    /// and nnc for a chip that has only that
     #[arg(long, global = true, value_parser = mode, value_name = "soc|nnc")]
     mode: Option<Mode>,
+
+    /// The mode of the firmware that is named, where none is said.
+    #[arg(skip)]
+    mode_of_firmware: OnceCell<Mode>,
 
     /// Open a card without an IOMMU, which lets it reach all memory of this computer (or settle it in
     /// the configuration file: allow_no_iommu = true)
@@ -117,15 +123,33 @@ impl Global {
         Ok(Some(target))
     }
 
-    /// The profile behind `sim:`; the default one where there is nothing.
+    /// The profile behind `sim:`, in the mode that is meant; the default one where there is nothing.
     pub(crate) fn profile(&self, text: &str) -> Result<Profile> {
-        if text.is_empty() {
-            return Ok(Profile::default());
+        let text = if text.is_empty() { "default" } else { text };
+        let parse = |text: &str| {
+            text.parse().map_err(|error: ProfileError| {
+                Failure::usage(error.to_string(), "hailoctl help sim tells about profiles")
+            })
+        };
+        let profile: Profile = parse(text)?;
+        let of = profile.board().mode;
+        match self.named_mode() {
+            Some(mode) if mode != of && text.contains(",mode=") => Err(Failure::usage(
+                format!("{mode} mode is meant, and the software chip is one in {of} mode"),
+                format!("mode={mode} in its profile, or none"),
+            )),
+            Some(mode) if mode != of => parse(&format!("{text},mode={mode}")),
+            _ => Ok(profile),
         }
-        let parsed = text.parse();
-        parsed.map_err(|error: ProfileError| {
-            Failure::usage(error.to_string(), "hailoctl help sim tells about profiles")
-        })
+    }
+
+    fn named_mode(&self) -> Option<Mode> {
+        self.mode.or_else(|| self.mode_of_firmware.get().copied())
+    }
+
+    /// Firmware of this mode is named: that is the mode that is meant, unless another one was said.
+    pub(crate) fn take_mode_of_firmware(&self, mode: Mode) {
+        self.mode_of_firmware.get_or_init(|| mode);
     }
 
     /// The mode that is meant: as named, else that of the software chip's profile.
@@ -134,7 +158,7 @@ impl Global {
             Some(Target::Sim(profile)) => Some(self.profile(&profile)?.board().mode),
             _ => None,
         };
-        Ok(self.mode.or(of_profile))
+        Ok(self.named_mode().or(of_profile))
     }
 
     /// What the software chip is to do wrong.

@@ -8,7 +8,9 @@ use hailo_vfio::boot::{FirmwareError, FirmwareSet, Severity};
 use hailo_vfio::spec::board::{Board, Layout, SCU_FIRMWARE};
 use hailo_vfio::{Error, ErrorKind};
 
+use crate::args::Global;
 use crate::exit::Result;
+use crate::open;
 
 /// The folders that are looked into, in this order, where the user names none.
 pub(crate) fn places(board: &Board) -> Vec<PathBuf> {
@@ -30,30 +32,34 @@ fn variable(name: &str) -> Option<PathBuf> {
         .map(PathBuf::from)
 }
 
-/// Opens the set in `named`, or in the first of the usual places that has one for this board. A
-/// folder of several chips' folders stands for that of the board.
-pub(crate) fn open(
-    named: Option<&Path>,
-    board: &'static Board,
-    layout: Option<Layout>,
-) -> Result<FirmwareSet> {
-    let path = match named {
-        Some(path) => in_folder(path, board).unwrap_or_else(|| path.to_owned()),
-        None => search(board)?,
-    };
-    let set = FirmwareSet::open_for(&path, board, layout).map_err(told)?;
+/// Opens the set that is named, for the device that is meant. Where no mode was said, its mode is the one.
+pub(crate) fn named(folder: &Path, global: &Global, layout: Option<Layout>) -> Result<FirmwareSet> {
+    let set = read(folder, open::board(global)?, layout)?;
     let of = set.board().mode;
-    if of == board.mode {
+    global.take_mode_of_firmware(of);
+    let meant = open::board(global)?.mode;
+    if of == meant {
         return Ok(set);
     }
     let action = format!(
-        "{} holds firmware of {of} mode, and the device is meant in {} mode",
-        path.display(),
-        board.mode
+        "{} holds firmware of {of} mode, and the device is meant in {meant} mode",
+        folder.display(),
     );
     Err(Error::new(ErrorKind::BadInput, "", action)
         .with_hint(format!("--mode {of} opens the device in that mode"))
         .into())
+}
+
+/// Opens the set in the first of the usual places that has one for this board.
+pub(crate) fn usual(board: &'static Board, layout: Option<Layout>) -> Result<FirmwareSet> {
+    read(&search(board)?, board, layout)
+}
+
+/// A folder of several chips' folders stands for that of the board.
+fn read(path: &Path, board: &'static Board, layout: Option<Layout>) -> Result<FirmwareSet> {
+    let of_chip = in_folder(path, board);
+    let path = of_chip.as_deref().unwrap_or(path);
+    Ok(FirmwareSet::open_for(path, board, layout).map_err(told)?)
 }
 
 /// The folder of the board's set: `folder` itself, or the one of its chip in it.

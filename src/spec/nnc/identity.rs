@@ -12,19 +12,19 @@ open_enum! {
     /// The architecture that the firmware tells. Firmware of the Hailo-15H, 15M and 10H all tell the same.
     pub enum Architecture: u32 {
         /// Hailo-8, first silicon.
-        Hailo8A0 = 0 "hailo8_a0",
+        Hailo8A0 = 0 "Hailo-8 A0",
         /// Hailo-8.
-        Hailo8 = 1 "hailo8",
+        Hailo8 = 1 "Hailo-8",
         /// Hailo-8L.
-        Hailo8L = 2 "hailo8l",
+        Hailo8L = 2 "Hailo-8L",
         /// Hailo-15H, and what shares its firmware.
-        Hailo15H = 3 "hailo15h",
+        Hailo15H = 3 "Hailo-15H",
         /// Hailo-15L.
         #[doc(alias = "PLUTO")]
-        Hailo15L = 4 "hailo15l",
+        Hailo15L = 4 "Hailo-15L",
         /// Hailo-12L.
         #[doc(alias = "MARS")]
-        Hailo12L = 5 "hailo12l",
+        Hailo12L = 5 "Hailo-12L",
     }
 
     /// Where the firmware came from.

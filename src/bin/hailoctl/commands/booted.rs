@@ -10,7 +10,7 @@ use super::fw_load;
 use crate::args::Global;
 use crate::exit::Result;
 use crate::firmware;
-use crate::open::{self, Opened};
+use crate::open::Opened;
 use crate::output::Output;
 
 /// The option of every command that talks to the running chip.
@@ -24,10 +24,8 @@ pub(crate) struct FirmwareArg {
 impl FirmwareArg {
     /// The set that was named, checked before a device is opened.
     pub(crate) fn set(&self, global: &Global) -> Result<Option<FirmwareSet>> {
-        match &self.firmware {
-            Some(dir) => firmware::open(Some(dir), open::board(global)?, None).map(Some),
-            None => Ok(None),
-        }
+        let named = |dir: &PathBuf| firmware::named(dir, global, None);
+        self.firmware.as_ref().map(named).transpose()
     }
 }
 
@@ -42,7 +40,7 @@ pub(crate) fn ready(
     if !device.firmware_loaded()? {
         let set = match set {
             Some(set) => set,
-            None => firmware::open(None, device.board(), None)?,
+            None => firmware::usual(device.board(), None)?,
         };
         boot(&set, global, opened, output)?;
     }

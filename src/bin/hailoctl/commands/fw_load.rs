@@ -115,14 +115,8 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
         return rehearse(args, global, output);
     }
     // A set that is named is checked before the device is opened, which may already reset it.
-    let named = match &args.dir {
-        Some(dir) => Some(firmware::open(
-            Some(dir),
-            open::board(global)?,
-            args.layout,
-        )?),
-        None => None,
-    };
+    let named = |dir: &PathBuf| firmware::named(dir, global, args.layout);
+    let named = args.dir.as_ref().map(named).transpose()?;
     let opened = open::open(global, output)?;
     let began = Instant::now();
     let booted = load(args, named, global, &opened, output);
@@ -152,7 +146,7 @@ fn load(
     }
     let set = match named {
         Some(set) => set,
-        None => firmware::open(None, device.board(), args.layout)?,
+        None => firmware::usual(device.board(), args.layout)?,
     };
     boot(&set, &args.options(opened), global, opened, output)
 }
@@ -230,8 +224,10 @@ fn announce(set: &FirmwareSet, output: &mut Output) -> Result<()> {
 }
 
 fn rehearse(args: &Args, global: &Global, output: &mut Output) -> Result<Exit> {
-    let board = open::board(global)?;
-    let set = firmware::open(args.dir.as_deref(), board, args.layout)?;
+    let set = match &args.dir {
+        Some(dir) => firmware::named(dir, global, args.layout)?,
+        None => firmware::usual(open::board(global)?, args.layout)?,
+    };
     announce(&set, output)?;
     if !output.is_json() {
         for file in set.files() {

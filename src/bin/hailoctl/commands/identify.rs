@@ -64,10 +64,8 @@ struct Firmware {
 
 /// Identifies the device.
 pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<Exit> {
-    let set = match &args.firmware {
-        Some(dir) => Some(firmware::open(Some(dir), open::board(global)?, None)?),
-        None => None,
-    };
+    let named = |dir: &PathBuf| firmware::named(dir, global, None);
+    let set = args.firmware.as_ref().map(named).transpose()?;
     let opened = open::open(global, output)?;
     let firmware = firmware_of(set.as_ref(), &opened, global, output);
     let identity = match firmware {

@@ -12,7 +12,7 @@ use crate::args::Global;
 use crate::commands::fw_load;
 use crate::exit::{Exit, Result};
 use crate::firmware;
-use crate::open::{self, Opened};
+use crate::open::Opened;
 use crate::output::Output;
 
 /// Measure how soon an answer of the chip is noticed, by interrupt and by polling
@@ -41,10 +41,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<Exit> {
-    let set = match &args.firmware {
-        Some(dir) => Some(firmware::open(Some(dir), open::board(global)?, None)?),
-        None => None,
-    };
+    let named = |dir: &PathBuf| firmware::named(dir, global, None);
+    let set = args.firmware.as_ref().map(named).transpose()?;
     let rounds = usize::try_from(args.rounds).unwrap_or(usize::MAX);
     super::measure(
         "irq",

@@ -89,9 +89,14 @@ struct Measured {
 
 /// From this part of the expected rate on, the link itself is the limit.
 const LIMIT: f64 = 0.85;
+/// More than this part of the upper bound is no error of measurement.
+const IMPOSSIBLE: f64 = 1.02;
 
 pub(super) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<Exit> {
-    let set = firmware::open(args.firmware.as_deref(), open::board(global)?, None)?;
+    let set = match &args.firmware {
+        Some(dir) => firmware::named(dir, global, None)?,
+        None => firmware::usual(open::board(global)?, None)?,
+    };
     let or = |given: &[u32], default: Vec<u32>| {
         if given.is_empty() {
             default
@@ -157,7 +162,7 @@ fn verdict(probe: &LinkProbe, way: Way, expected: &Expected) -> Option<Verdict> 
         best_mb_per_s: best,
         percent_of_about: percent(rate.about),
         percent_of_at_most: percent(rate.at_most),
-        link_is_the_limit: best >= rate.about * LIMIT,
+        link_is_the_limit: best >= rate.about * LIMIT && best <= rate.at_most * IMPOSSIBLE,
     })
 }
 
@@ -231,6 +236,11 @@ fn present(measured: &Measured) -> (String, Figures) {
         let rate = expected.rate(verdict.way);
         let (style, word) = if verdict.link_is_the_limit {
             (GOOD, "the link is the limit")
+        } else if verdict.best_mb_per_s > rate.at_most * IMPOSSIBLE {
+            (
+                CARE,
+                "no such link carries that: it is simulated without timing=on, or tells a wrong speed or width",
+            )
         } else {
             (
                 CARE,
