@@ -252,7 +252,7 @@ pub enum ProfileError {
          chip=hailo10h|hailo12l|hailo15l, mode=soc|nnc, serial=TEXT, temperature=0..120, power=on|off, \
          loopback=on|off, quirks=on|off, reply-delay=MS, echo=1..65535; in NNC mode \
          opcodes=full|accelerator, lenient=on|off, silent=on|off, extended=on|off, fw-memory=BYTES, \
-         reset-delay=MS)"
+         reset-delay=MS, frame-time=US)"
     )]
     Key(String),
     /// The chip has no such mode.
@@ -373,7 +373,7 @@ mod tests {
             "m2-gen3-x4,width=2,sku=6,mrrs=128",
             "hailo12l,loaded=5.2.0,version=5.3.0,layout=5.1",
             "default,chip=hailo12l,speed=1,timing=on,echo=7",
-            "default,mode=nnc,loaded=5.2.0,opcodes=full,lenient=on,silent=on,extended=on,fw-memory=1000,reset-delay=100",
+            "default,mode=nnc,loaded=5.2.0,opcodes=full,lenient=on,silent=on,extended=on,fw-memory=1000,reset-delay=100,frame-time=7",
             "hailo15h,speed=4",
             "hailo15l,loaded=5.1.1",
             "default,serial=HLSIM0001,temperature=99,power=on,loopback=on,quirks=on,reply-delay=30",

@@ -268,6 +268,14 @@ pub(crate) fn two_contexts() -> Hef {
 
 /// The worked example of the specification: one input, one output, one context.
 pub(crate) fn worked_example() -> Hef {
+    one_input_one_output(((32, 32, 8), (256, 32)), ((1, 1, 1000), (1000, 1)))
+}
+
+/// Shape of a stream, and its bytes and buffers at the core.
+pub(crate) type Stream = ((u32, u32, u32), (u16, u16));
+
+/// One input, one output, one context.
+pub(crate) fn one_input_one_output(from: Stream, to: Stream) -> Hef {
     let mut net = Network::new();
     net.preliminary = vec![op(
         Trigger::None,
@@ -283,8 +291,8 @@ pub(crate) fn worked_example() -> Hef {
     net.contexts = vec![(
         vec![op(Trigger::None, vec![allow(0)])],
         vec![
-            input(layer("input", 0, (32, 32, 8), (256, 32))),
-            output(layer("output", 4, (1, 1, 1000), (1000, 1))),
+            input(layer("input", 0, from.0, from.1)),
+            output(layer("output", 4, to.0, to.1)),
         ],
     )];
     net.hef()

@@ -27,6 +27,9 @@ const MEMORY: u32 = 80 << 10;
 /// Source: inferred from vendor hailort-drivers v5.3.0, `linux/pcie/src/nnc.c`; unconfirmed.
 const RESET_DELAY: Duration = Duration::from_millis(20);
 
+/// How long the core takes for a frame where time counts. Source: any number will do.
+const FRAME_TIME: Duration = Duration::from_millis(5);
+
 /// What the firmware of NNC mode is like. As text, keys of a [`Profile`](crate::model::Profile):
 ///
 /// | key | value |
@@ -37,6 +40,7 @@ const RESET_DELAY: Duration = Duration::from_millis(20);
 /// | `extended` | `on` or `off`: whether it is a build with extended checks |
 /// | `fw-memory` | bytes for action lists (81920) |
 /// | `reset-delay` | milliseconds that a soft reset takes (20) |
+/// | `frame-time` | microseconds that the core takes for a frame, with `timing=on` (5000) |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NncOptions {
     /// Which opcodes it has.
@@ -51,6 +55,8 @@ pub struct NncOptions {
     pub memory: u32,
     /// How long a soft reset takes: a virtual machine may need more, to wait for what it began.
     pub reset_delay: Duration,
+    /// How long the core takes for a frame of all its contexts, where time counts.
+    pub frame_time: Duration,
 }
 
 impl Default for NncOptions {
@@ -62,6 +68,7 @@ impl Default for NncOptions {
             extended: false,
             memory: MEMORY,
             reset_delay: RESET_DELAY,
+            frame_time: FRAME_TIME,
         }
     }
 }
@@ -81,6 +88,7 @@ impl NncOptions {
             "extended" => self.extended = parse_switch(value)?,
             "fw-memory" => self.memory = value.parse().ok()?,
             "reset-delay" => self.reset_delay = Duration::from_millis(value.parse().ok()?),
+            "frame-time" => self.frame_time = Duration::from_micros(value.parse().ok()?),
             _ => return None,
         }
         Some(())
@@ -107,6 +115,9 @@ impl fmt::Display for NncOptions {
         }
         if self.reset_delay != RESET_DELAY {
             write!(f, ",reset-delay={}", self.reset_delay.as_millis())?;
+        }
+        if self.frame_time != FRAME_TIME {
+            write!(f, ",frame-time={}", self.frame_time.as_micros())?;
         }
         Ok(())
     }

@@ -60,9 +60,6 @@ const CONSTANTS: HwConstants = HwConstants {
     default_credit: 20_480,
 };
 
-/// How long the core takes for a frame where time counts. Source: any number will do.
-const FRAME: Duration = Duration::from_millis(5);
-
 /// When there is something to do again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::model) enum Next {
@@ -313,7 +310,7 @@ impl Executor {
             .header
             .dynamic_contexts;
         let time = if chip.profile().timing {
-            FRAME / u32::from(contexts).max(1)
+            chip.options().frame_time / u32::from(contexts).max(1)
         } else {
             Duration::ZERO
         };
