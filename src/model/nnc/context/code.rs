@@ -50,6 +50,7 @@ pub(super) mod switch {
     pub(in crate::model::nnc::context) const HEADER_NOT_READY: Status = Status(0x4013_004a);
     pub(in crate::model::nnc::context) const PAGE: Status = Status(0x4013_0054);
     pub(in crate::model::nnc::context) const ACTIVE: Status = Status(0x4013_0056);
+    pub(in crate::model::nnc::context) const DDR_BUSY: Status = Status(0x4013_0057);
     pub(in crate::model::nnc::context) const NETWORK: Status = Status(0x4013_005b);
     pub(in crate::model::nnc::context) const REPEATED_HEADER: Status = Status(0x4013_005c);
     pub(in crate::model::nnc::context) const REPEATED_KIND: Status = Status(0x4013_005d);
@@ -74,6 +75,7 @@ pub(super) mod switch {
 pub(super) mod other {
     use crate::spec::nnc::status::Status;
 
+    pub(in crate::model::nnc::context) const DDR_STATE: Status = Status(0x4025_0001);
     pub(in crate::model::nnc::context) const DDR_PAIRS: Status = Status(0x4025_0003);
     pub(in crate::model::nnc::context) const DDR_DESCRIPTORS: Status = Status(0x4025_0005);
     pub(in crate::model::nnc::context) const CSM_STREAM: Status = Status(0x402b_0002);
@@ -85,6 +87,7 @@ pub(super) mod other {
     pub(in crate::model::nnc::context) const DESCRIPTOR: Status = Status(0x402d_0012);
     pub(in crate::model::nnc::context) const ABORTED: Status = Status(0x402d_0006);
     pub(in crate::model::nnc::context) const NOT_ALL_MOVED: Status = Status(0x402d_0007);
+    pub(in crate::model::nnc::context) const NOT_STOPPED: Status = Status(0x402d_0010);
     pub(in crate::model::nnc::context) const NOT_POWER_OF_TWO: Status = Status(0x402d_0011);
     pub(in crate::model::nnc::context) const PAGE_SIZE: Status = Status(0x402d_0014);
     pub(in crate::model::nnc::context) const CONTINUOUS: Status = Status(0x402d_0016);

@@ -9,8 +9,9 @@ use super::super::output::{fill_output, frame_seed};
 use super::check::Problem;
 use super::code::other;
 use super::fabric::{Fabric, Progress};
-use super::lane::{Lane, Moved};
+use super::lane::Lane;
 use super::layers::{Flow, Pair, Role};
+use super::mover::Moved;
 use crate::model::nnc::access::Access;
 
 impl Fabric {

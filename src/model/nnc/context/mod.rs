@@ -10,7 +10,7 @@
 //! | what a context may hold | `check`; `layers` |
 //! | running lists; single actions | `run`; `turn` |
 //! | open channels, configuration; frames | `fabric`; `frames` |
-//! | descriptors and data | `lane` |
+//! | descriptors and data | `lane`, `mover` |
 //! | breakpoints, lists read back | `debug` |
 
 mod apps;
@@ -21,6 +21,7 @@ mod fabric;
 mod frames;
 mod lane;
 mod layers;
+mod mover;
 mod run;
 mod turn;
 

@@ -17,15 +17,24 @@ const LARGEST_FRAME: usize = 64 << 20;
 /// Smallest and largest page of a list in bytes.
 const PAGES: std::ops::RangeInclusive<u16> = 64..=4096;
 impl Checker<'_, '_> {
-    pub(super) fn channel(&self, raw: u8, direction: Direction) -> Checked {
-        need!(
-            self,
-            usize::from(raw) < CHANNELS,
+    /// A channel of the one engine, whatever a lenient chip lets pass: channels index tables.
+    pub(super) fn on_engine(&self, raw: u8) -> Checked {
+        if usize::from(raw) < CHANNELS {
+            return Ok(());
+        }
+        Err(Problem::new(
             switch::CHANNEL,
-            "channel {} of engine {}, expected 0 to 31 of engine 0",
-            raw & 0x3f,
-            raw >> 6
-        );
+            format!(
+                "{}: channel {} of engine {}, expected 0 to 31 of engine 0",
+                self.at,
+                raw & 0x3f,
+                raw >> 6
+            ),
+        ))
+    }
+
+    pub(super) fn channel(&self, raw: u8, direction: Direction) -> Checked {
+        self.on_engine(raw)?;
         let from_device = raw & 0x1f >= FIRST_FROM_DEVICE;
         let fits = from_device == (direction == Direction::DEVICE_TO_HOST);
         need!(
@@ -34,15 +43,7 @@ impl Checker<'_, '_> {
             switch::CHANNEL_DIRECTION,
             "channel {raw} does not carry data {direction}"
         );
-        // Whatever a lenient chip lets pass, channels index tables.
-        if usize::from(raw) < CHANNELS {
-            Ok(())
-        } else {
-            Err(Problem::new(
-                switch::CHANNEL,
-                format!("{}: channel {raw:#x}", self.at),
-            ))
-        }
+        Ok(())
     }
 
     pub(super) fn network(&self, network: u8) -> Checked {
@@ -67,6 +68,16 @@ impl Checker<'_, '_> {
         Ok(())
     }
 
+    fn buffer_type(&self, found: BufferType) -> Checked {
+        match found {
+            BufferType::DESCRIPTORS => Ok(()),
+            BufferType::CONTINUOUS => {
+                self.object(other::CONTINUOUS, "a continuous buffer over PCIe")
+            }
+            unknown => self.object(switch::BUFFER_TYPE, format!("buffer of type {unknown}")),
+        }
+    }
+
     pub(super) fn buffer(&self, buffer: &BufferInfo, circular: bool, ring: bool) -> Checked {
         let BufferInfo {
             buffer_type,
@@ -75,13 +86,7 @@ impl Checker<'_, '_> {
             descriptors,
             pattern,
         } = *buffer;
-        match buffer_type {
-            BufferType::DESCRIPTORS => {}
-            BufferType::CONTINUOUS => {
-                self.object(other::CONTINUOUS, "a continuous buffer over PCIe")?
-            }
-            unknown => self.object(switch::BUFFER_TYPE, format!("buffer of type {unknown}"))?,
-        }
+        self.buffer_type(buffer_type)?;
         need!(
             self,
             address.is_multiple_of(0x1_0000),
@@ -241,6 +246,7 @@ impl Checker<'_, '_> {
         self.network(layer.network)?;
         self.registers(&layer.registers)?;
         if layer.role.is_boundary() {
+            self.buffer_type(layer.buffer.buffer_type)?;
             self.check_opened(&layer)?;
         } else {
             self.buffer(&layer.buffer, layer.role.is_circular(), layer.role.is_ddr())?;
@@ -254,6 +260,16 @@ impl Checker<'_, '_> {
         if layer.frame_bytes() > LARGEST_FRAME {
             let text = format!("{}: frames of {} bytes", self.at, layer.frame_bytes());
             return Err(Problem::new(other::PATTERN, text));
+        }
+        let batch = self.scope.header.batch;
+        if matches!(layer.role, Role::CacheInput | Role::CacheOutput) {
+            need!(
+                self,
+                batch == 1 && !self.scope.is_single(),
+                switch::CACHE,
+                "a cache in {} contexts with batches of {batch}, expected several and 1",
+                self.scope.header.dynamic_contexts
+            );
         }
         match layer.role {
             Role::InterContextInput => self.check_producer(&layer)?,
@@ -280,6 +296,16 @@ impl Checker<'_, '_> {
                     "stream registers make frames of {moved} bytes, transfers have {}",
                     layer.buffer.pattern
                 );
+                let needed = layer
+                    .descriptors_per_transfer()
+                    .saturating_mul(batch.into());
+                need!(
+                    self,
+                    layer.role.is_boundary() || needed < layer.buffer.descriptors,
+                    other::TOO_FEW,
+                    "{batch} frames take {needed} descriptors, the list has {} and one of them stays free",
+                    layer.buffer.descriptors
+                );
             }
             Role::DdrOutput => {
                 let row = u32::from(layer.registers.core_bytes);
@@ -295,7 +321,7 @@ impl Checker<'_, '_> {
             Role::Config | Role::CacheInput => {}
         }
         let place = usize::from(channel);
-        if let Some(before) = self.active[place] {
+        if let Some(before) = self.active[place].or(self.begun[place]) {
             need!(
                 self,
                 before == layer,
@@ -318,6 +344,7 @@ impl Checker<'_, '_> {
             clash.map_or(0, |other| other.channel)
         );
         self.active[place] = Some(layer);
+        self.seen.here.insert(channel);
         if !self.program.layers.contains(&layer) {
             self.program.layers.push(layer);
         }
@@ -416,6 +443,7 @@ impl Checker<'_, '_> {
 
     /// The ends of a ring share their list.
     fn check_ring(&self, layer: &Layer) -> Checked {
+        self.channel(layer.paired, Direction::DEVICE_TO_HOST)?;
         let writer = self
             .active
             .get(usize::from(layer.paired))

@@ -5,6 +5,8 @@ use super::super::layers::Role;
 use super::{Checked, Checker};
 use crate::spec::nnc::context::{Action, Direction, WriteKind};
 
+/// Clusters by the width of their field.
+const CLUSTERS: u8 = 8;
 /// Modules of the core that can be waited for. Source: any number will do; the field has 8 bits.
 const MODULES: u8 = 32;
 /// Shortest sleep in microseconds. Source: the limit of the vendor's host.
@@ -18,7 +20,12 @@ impl Checker<'_, '_> {
                 self.channel(channel.raw(), Direction::HOST_TO_DEVICE)?
             }
             Action::TriggerSequencer { cluster, .. } | Action::WaitSequencer { cluster } => {
-                need!(self, cluster < 8, switch::CLUSTER, "cluster {cluster}");
+                need!(
+                    self,
+                    cluster < CLUSTERS,
+                    switch::CLUSTER,
+                    "cluster {cluster}"
+                );
             }
             Action::EnableLcuDefault { lcu, network } => {
                 self.lcu(lcu)?;
@@ -35,6 +42,7 @@ impl Checker<'_, '_> {
                 stream,
                 dummy,
             } => {
+                self.on_engine(channel.raw())?;
                 let opened = self.scope.opened(channel.raw());
                 need!(
                     self,
@@ -63,17 +71,23 @@ impl Checker<'_, '_> {
                     other::STREAM,
                     "channel {channel} was opened for stream {own}, found {stream}"
                 );
+                match dummy {
+                    0 => self.seen.connected.insert(channel.raw()),
+                    _ => self.seen.parted.insert(channel.raw()),
+                }
             }
-            Action::StartDdrBuffering => need!(
+            Action::WaitNms { pred_cluster, .. } => need!(
                 self,
-                !self.program.pairs.is_empty(),
-                other::DDR_PAIRS,
-                "no rings"
+                pred_cluster < CLUSTERS,
+                switch::CLUSTER,
+                "cluster {pred_cluster}"
             ),
+            Action::WaitApplicationChange => self.seen.serves = true,
             Action::WaitModuleConfig { module } => {
                 need!(self, module < MODULES, switch::MODULE, "module {module}")
             }
-            Action::StartBurstCredits => self.credits = true,
+            Action::StartBurstCredits => self.seen.credits = true,
+            Action::ResetBurstCredits => self.seen.credits = false,
             Action::EnableNms {
                 network,
                 classes,

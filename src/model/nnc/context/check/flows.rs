@@ -7,8 +7,9 @@ impl Checker<'_, '_> {
     /// Puts together what runs in a dynamic context.
     pub(super) fn make_flows(&mut self) {
         let inherited = self.scope.inherited();
-        let split = Scope::flag(self.scope.header.split_allow_input);
-        let own = (!split).then_some(&self.program);
+        // A single context that sets the next one up is that one itself.
+        let own = !self.scope.splits() || self.scope.is_single();
+        let own = own.then_some(&self.program);
         let mut layers: Vec<Layer> = Vec::new();
         let mut pairs: Vec<Pair> = Vec::new();
         for program in own.into_iter().chain(inherited) {

@@ -15,11 +15,16 @@ macro_rules! need {
 mod channels;
 mod config;
 mod core;
+mod ends;
 mod flows;
+mod rings;
 mod streams;
+mod whole;
+
+pub(super) use whole::complete;
 
 use super::apps::Context;
-use super::code::{other, switch};
+use super::code::switch;
 use super::layers::{CHANNELS, Flow, Layer, Pair};
 use crate::model::nnc::access::Access;
 use crate::spec::nnc::context::{
@@ -66,6 +71,15 @@ pub(super) struct Opened {
     pub(super) input: Option<(u8, u8, u32)>,
 }
 
+/// An action of the batch switching context with a channel that dynamic context 0 sets up.
+#[derive(Clone, Copy, Debug)]
+struct Foreign {
+    action: usize,
+    channel: u8,
+    /// It closes the channel.
+    closes: bool,
+}
+
 /// A context, made ready to run.
 #[derive(Debug, Default)]
 pub(super) struct Program {
@@ -78,8 +92,8 @@ pub(super) struct Program {
     pub(super) pairs: Vec<Pair>,
     /// Channels and networks of its inputs.
     pub(super) grants: Vec<(u8, u8)>,
-    /// The channels it closes that its own list did not set up: seen with the batch switching context.
-    foreign: Vec<(usize, u8)>,
+    /// What it does to channels that its own list did not set up (batch switching context).
+    foreign: Vec<Foreign>,
     /// What runs in it.
     pub(super) flows: Vec<Flow>,
 }
@@ -106,6 +120,16 @@ impl Scope<'_> {
         value != 0
     }
 
+    /// Whether contexts set each other up.
+    fn splits(&self) -> bool {
+        Self::flag(self.header.split_allow_input)
+    }
+
+    /// Whether the only context serves frame after frame.
+    fn is_single(&self) -> bool {
+        self.header.dynamic_contexts == 1
+    }
+
     fn first_dynamic(&self) -> bool {
         self.number == 3
     }
@@ -117,9 +141,8 @@ impl Scope<'_> {
 
     /// What the context before this one in the round has set up for it.
     fn inherited(&self) -> Option<&Program> {
-        let split = Self::flag(self.header.split_allow_input);
-        let asap = Self::flag(self.header.run_asap);
-        let inherits = self.kind == ContextKind::Dynamic && (split || asap && self.first_dynamic());
+        let asap = Self::flag(self.header.run_asap) && self.first_dynamic();
+        let inherits = self.kind == ContextKind::Dynamic && (self.splits() || asap);
         self.before
             .last()
             .filter(|_| inherits)
@@ -148,45 +171,13 @@ pub(super) fn parse(
         scope,
         at: String::new(),
         active: [None; CHANNELS],
+        begun: [None; CHANNELS],
         config: [None; CHANNELS],
         program: Program::default(),
-        credits: false,
+        seen: Seen::default(),
     };
     check.run(bytes)?;
     Ok(check.program)
-}
-
-/// Checks what only the whole application shows: the batch switching context closes what dynamic context 0 sets up.
-pub(super) fn complete(
-    chip: &Access<'_>,
-    header: &ApplicationHeader,
-    contexts: &[Context],
-) -> Result<(), Problem> {
-    let [_, switching, preliminary, first, ..] = contexts else {
-        return Ok(());
-    };
-    let sources = [&preliminary.program, &first.program];
-    let last = contexts
-        .last()
-        .map(|context| &context.program)
-        .filter(|_| header.split_allow_input != 0);
-    for &(action, channel) in &switching.program.foreign {
-        let mut layers = sources
-            .iter()
-            .copied()
-            .chain(last)
-            .flat_map(|program| &program.layers);
-        if !layers.any(|layer| layer.channel == channel) {
-            let text = format!(
-                "batch switching context, action {action}: channel {channel} is not set up by dynamic context 0"
-            );
-            if !chip.options().lenient {
-                return Err(Problem::new(switch::NOT_SET_UP, text));
-            }
-            chip.complain(text);
-        }
-    }
-    Ok(())
 }
 
 struct Checker<'a, 'b> {
@@ -195,10 +186,59 @@ struct Checker<'a, 'b> {
     /// The action looked at, in words.
     at: String,
     active: [Option<Layer>; CHANNELS],
+    /// What the preliminary context set up, and this list sets up again.
+    begun: [Option<Layer>; CHANNELS],
     /// Open config channels: the stream of each, and whether bursts were fetched.
     config: [Option<(u8, bool)>; CHANNELS],
     program: Program,
+    seen: Seen,
+}
+
+/// Channels by their numbers.
+#[derive(Clone, Copy, Debug, Default)]
+struct ChannelSet(u32);
+
+impl ChannelSet {
+    fn bit(channel: u8) -> u32 {
+        1u32.checked_shl(channel.into()).unwrap_or(0)
+    }
+
+    fn insert(&mut self, channel: u8) {
+        self.0 |= Self::bit(channel);
+    }
+
+    fn remove(&mut self, channel: u8) {
+        self.0 &= !Self::bit(channel);
+    }
+
+    fn contains(self, channel: u8) -> bool {
+        self.0 & Self::bit(channel) != 0
+    }
+
+    fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// What a list has done so far.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Burst credits run.
     credits: bool,
+    /// Rings were forgotten; the firmware moves credits of those that were named.
+    rings_reset: bool,
+    rings_started: bool,
+    /// It waits for another application.
+    serves: bool,
+    /// Set up; connected with its stream, with none.
+    here: ChannelSet,
+    connected: ChannelSet,
+    parted: ChannelSet,
+    /// Told to go on; paused in the end.
+    resumed: ChannelSet,
+    paused: ChannelSet,
+    /// Told of the new batch.
+    changed: ChannelSet,
 }
 
 type Checked = Result<(), Problem>;
@@ -229,8 +269,13 @@ impl Checker<'_, '_> {
             self.object(switch::NO_DATA, "no action")?;
         }
         if let Some(inherited) = self.scope.inherited() {
+            let known = if self.scope.splits() {
+                &mut self.active
+            } else {
+                &mut self.begun
+            };
             for layer in &inherited.layers {
-                self.active[usize::from(layer.channel) % CHANNELS] = Some(*layer);
+                known[usize::from(layer.channel) % CHANNELS] = Some(*layer);
             }
         }
         for step in Walk::new(bytes) {
@@ -290,6 +335,12 @@ impl Checker<'_, '_> {
         } else if !self.belongs_here(&step.action) {
             self.object(switch::NOT_SUPPORTED, "not in a context of this kind")?;
         }
+        need!(
+            self,
+            !self.seen.serves,
+            switch::DYNAMIC_COUNT,
+            "behind `wait for application change`"
+        );
         match &step.action {
             Action::ActivateConfigChannel { .. }
             | Action::FetchCcwBursts { .. }
@@ -298,7 +349,10 @@ impl Checker<'_, '_> {
                 self.open(&step.action)
             }
             Action::FetchData { .. } => self.grant(&step.action),
-            Action::AddDdrPair { .. } => self.pair(&step.action),
+            Action::ActivateDdrOutput { .. }
+            | Action::AddDdrPair { .. }
+            | Action::StartDdrBuffering
+            | Action::ResetDdrBuffering => self.rings(&step.action),
             Action::DeactivateChannel { .. }
             | Action::ValidateChannel { .. }
             | Action::PauseChannel { .. }
@@ -333,45 +387,5 @@ impl Checker<'_, '_> {
             }
             _ => self.scope.sets_up() || Layer::of(action).is_none(),
         }
-    }
-
-    /// What the whole list must be.
-    fn end(&mut self) -> Checked {
-        for (channel, open) in (0u8..).zip(self.config) {
-            need!(
-                self,
-                open.is_none(),
-                switch::STATE,
-                "config channel {channel} stays open"
-            );
-        }
-        if self.scope.kind == ContextKind::Dynamic {
-            let single = self.scope.header.dynamic_contexts == 1;
-            let loops = matches!(
-                self.program.steps.last(),
-                Some(Step {
-                    action: Action::WaitApplicationChange,
-                    ..
-                })
-            );
-            need!(
-                self,
-                loops == single,
-                switch::DYNAMIC_COUNT,
-                "ends {} `wait for application change`, the application has {} dynamic contexts",
-                if loops { "with" } else { "without" },
-                self.scope.header.dynamic_contexts
-            );
-            self.make_flows();
-        }
-        let boundary = |granted: &&(u8, u8)| self.scope.opened(granted.0).is_some();
-        let waits = self.program.grants.iter().any(|granted| boundary(&granted));
-        need!(
-            self,
-            !waits || self.credits,
-            other::NO_CREDITS,
-            "boundary inputs fetch data, but burst credits are not started"
-        );
-        Ok(())
     }
 }

@@ -1,8 +1,8 @@
 //! Streams that are set up: what they fetch, when they are waited for, paused and closed.
 
 use super::super::code::{other, switch};
-use super::super::layers::{Pair, Role};
-use super::{Checked, Checker, Opened};
+use super::super::layers::Role;
+use super::{Checked, Checker, Foreign, Opened};
 use crate::spec::nnc::context::{Action, BufferType, ContextKind, CreditType, Direction, Step};
 
 impl Checker<'_, '_> {
@@ -113,61 +113,6 @@ impl Checker<'_, '_> {
         Ok(())
     }
 
-    /// 14.
-    pub(super) fn pair(&mut self, action: &Action) -> Checked {
-        let Action::AddDdrPair {
-            input_channel,
-            output_channel,
-            network,
-            descriptors_per_frame,
-            programmed_descriptors,
-        } = *action
-        else {
-            return Ok(());
-        };
-        self.channel(input_channel.raw(), Direction::HOST_TO_DEVICE)?;
-        self.channel(output_channel.raw(), Direction::DEVICE_TO_HOST)?;
-        self.network(network)?;
-        let [reader, writer] =
-            [input_channel, output_channel].map(|channel| self.active[usize::from(channel.raw())]);
-        let (Some(reader), Some(writer)) = (reader, writer) else {
-            return self.object(
-                other::DDR_PAIRS,
-                format!("channels {input_channel} and {output_channel} are not set up"),
-            );
-        };
-        let fits = reader.role == Role::DdrInput
-            && writer.role == Role::DdrOutput
-            && reader.paired == output_channel.raw();
-        need!(
-            self,
-            fits,
-            other::DDR_PAIRS,
-            "channels {input_channel} and {output_channel} are no ring"
-        );
-        let frame = writer.descriptors_per_transfer() * u32::from(writer.registers.core_buffers);
-        need!(
-            self,
-            descriptors_per_frame == frame,
-            other::DDR_DESCRIPTORS,
-            "{descriptors_per_frame} descriptors for each frame, expected {frame}"
-        );
-        let length = writer.buffer.descriptors;
-        need!(
-            self,
-            u32::from(programmed_descriptors) == length,
-            other::DDR_DESCRIPTORS,
-            "{programmed_descriptors} descriptors programmed, the list has {length}"
-        );
-        self.program.pairs.push(Pair {
-            input: input_channel.raw(),
-            output: output_channel.raw(),
-            network,
-            descriptors_per_frame: frame,
-        });
-        Ok(())
-    }
-
     /// 12, 28, 37, 38, 39.
     pub(super) fn close(&mut self, step: &Step) -> Checked {
         let (channel, direction) = match step.action {
@@ -220,47 +165,68 @@ impl Checker<'_, '_> {
         self.channel(channel.raw(), direction)?;
         let place = usize::from(channel.raw());
         let opened = self.scope.opened(channel.raw()).is_some();
-        match step.action {
-            Action::DeactivateChannel { .. }
-                if self.scope.kind == ContextKind::BatchSwitching
-                    && self.active[place].is_none() =>
-            {
-                need!(
-                    self,
-                    !opened,
-                    switch::STATE,
-                    "boundary channel {channel} is closed"
-                );
-                self.program.foreign.push((step.index, channel.raw()));
-            }
-            Action::DeactivateChannel { .. } => {
-                need!(
-                    self,
-                    !opened,
-                    switch::STATE,
-                    "boundary channel {channel} is closed"
-                );
-                let active = self.active[place].take();
-                need!(
-                    self,
-                    active.is_some(),
-                    switch::NOT_SET_UP,
-                    "channel {channel} is not set up"
-                );
-            }
-            Action::ChangeBoundaryInputBatch { .. } => need!(
+        let here = self.active[place].is_some();
+        // What dynamic context 0 sets up is known when it has arrived.
+        let later = !here
+            && self.scope.kind == ContextKind::BatchSwitching
+            && !matches!(step.action, Action::ChangeBoundaryInputBatch { .. });
+        let closes = matches!(step.action, Action::DeactivateChannel { .. });
+        need!(
+            self,
+            !(closes && opened),
+            switch::STATE,
+            "boundary channel {channel} is closed"
+        );
+        if later {
+            let mut before = self.program.foreign.iter();
+            let twice =
+                before.any(|before| before.closes && closes && before.channel == channel.raw());
+            need!(
                 self,
-                opened,
+                !twice,
                 switch::NOT_SET_UP,
-                "the activation context does not open channel {channel}"
-            ),
-            _ => need!(
-                self,
-                self.active[place].is_some(),
-                switch::NOT_SET_UP,
-                "channel {channel} is not set up"
-            ),
+                "channel {channel} is closed twice"
+            );
+            self.program.foreign.push(Foreign {
+                action: step.index,
+                channel: channel.raw(),
+                closes,
+            });
+            return Ok(());
         }
+        let seen = &mut self.seen;
+        match step.action {
+            Action::ChangeBoundaryInputBatch { .. } => {
+                let twice = seen.changed.contains(channel.raw());
+                seen.changed.insert(channel.raw());
+                need!(
+                    self,
+                    opened,
+                    switch::NOT_SET_UP,
+                    "the activation context does not open channel {channel}"
+                );
+                need!(
+                    self,
+                    !twice,
+                    switch::SET_TWICE,
+                    "the batch of channel {channel} is changed twice"
+                );
+                return Ok(());
+            }
+            Action::DeactivateChannel { .. } => self.active[place] = None,
+            Action::PauseChannel { .. } => seen.paused.insert(channel.raw()),
+            Action::ResumeChannel { .. } => {
+                seen.resumed.insert(channel.raw());
+                seen.paused.remove(channel.raw());
+            }
+            _ => {}
+        }
+        need!(
+            self,
+            here,
+            switch::NOT_SET_UP,
+            "channel {channel} is not set up"
+        );
         Ok(())
     }
 
