@@ -27,7 +27,7 @@ use crate::spec::config_space::{DEVICE, REVISION, VENDOR, capability as id, expr
 use crate::spec::firmware::Version;
 use crate::transport::{Transport, TransportError, Width};
 
-/// The link of the function, as its own config space tells it.
+/// The link of the function, as its own config space tells it; zeros where it has no PCI Express capability.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Link {
     /// Generation now: 1 is 2.5 GT/s, 2 is 5, 3 is 8, 4 is 16.

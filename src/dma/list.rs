@@ -12,15 +12,18 @@ use crate::spec::descriptor::{
 use crate::spec::vdma_bar::{LIST_ALIGNMENT, MAX_DESCRIPTORS, MIN_DESCRIPTORS};
 use crate::transport::{Direction, Placement, Segment, Sync, Transport};
 
-/// Largest descriptor page on a link whose read requests are at most `max_read_request` bytes.
+/// Read requests where a function does not tell: the least that a link can have. Source: PCI Express base specification,
+/// device control register.
+const LEAST_READ_REQUEST: u32 = 128;
+
+/// Largest descriptor page on a link whose read requests are at most `max_read_request` bytes; 0 where that is unknown.
 ///
 /// Source: vendor hailort-drivers v5.3.0, `linux/pcie/src/pcie.c` (a hardware bug is behind it).
 #[must_use]
 pub fn page_limit(max_read_request: u32) -> u32 {
-    if max_read_request < 512 {
-        max_read_request
-    } else {
-        MAX_PAGE
+    match max_read_request {
+        512.. => MAX_PAGE,
+        small => small.max(LEAST_READ_REQUEST),
     }
 }
 
@@ -347,6 +350,12 @@ pub(super) fn to_u32(value: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pages_are_small_where_read_requests_are() {
+        let limits = [0, 128, 256, 512, 4096].map(page_limit);
+        assert_eq!(limits, [128, 128, 256, 4096, 4096]);
+    }
 
     #[test]
     fn a_part_of_segments_keeps_their_order_and_bytes() {
