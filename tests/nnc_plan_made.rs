@@ -364,6 +364,24 @@ fn what_cannot_be_planned_is_refused_with_place_expected_and_found() {
 }
 
 #[test]
+fn a_network_without_outputs_is_refused() {
+    let hef = nnc::two_contexts();
+    let group = &hef.groups()[0];
+    let mut core = group.core_op().clone();
+    for context in &mut core.contexts {
+        context.layers.retain(|edge| {
+            edge.direction != Direction::DeviceToHost || edge.connection != Connection::Boundary
+        });
+    }
+    let refused = Plan::new(&hef, group, &core, &Parameters::default()).unwrap_err();
+    assert_eq!(refused.reason, Reason::File);
+    assert_eq!(
+        refused.to_string(),
+        "group `net`: outputs of the network: expected at least 1, found 0"
+    );
+}
+
+#[test]
 fn markers_must_be_there_in_an_order_that_works() {
     let refused = |change: fn(&mut Network)| {
         let mut net = nnc::split();

@@ -37,7 +37,7 @@ pub use translate::{Origin, Planned};
 pub use variant::variant;
 
 use crate::addr::Iova;
-use crate::hef::{CoreOp, DeviceArch, Hef, HefError, NetworkGroup};
+use crate::hef::{CoreOp, DeviceArch, Direction, Hef, HefError, NetworkGroup};
 use crate::spec::nnc::context::{
     ApplicationHeader, ChannelId, ContextKind, FIXED_CONTEXTS, MAX_BATCH, MAX_CONFIG_CHANNELS,
     MAX_DYNAMIC_CONTEXTS, MAX_NETWORKS, MAX_PAGE, MIN_PAGE,
@@ -174,6 +174,14 @@ impl Plan {
             let streams = resources.check_streams(number);
             let boundary = streams.and_then(|()| resources.add_boundary(number));
             boundary.map_err(|refusal| within(refusal, dynamic(number)))?;
+        }
+        let from_device = |boundary: &Boundary| boundary.direction == Direction::DeviceToHost;
+        if !resources.boundary.iter().any(from_device) {
+            return Err(whole(Refusal::file(
+                "outputs of the network",
+                "at least 1",
+                0,
+            )));
         }
         resources.find_readers();
         for number in 0..turns.contexts {
