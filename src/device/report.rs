@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::addr::DeviceAddr;
-use crate::boot::{BootError, StageFailure, WindowError};
+use crate::boot::{BootError, StageFailure, WindowError, is_loaded};
 use crate::dma::DmaError;
 use crate::error::{Error, ErrorKind};
 use crate::irq::IrqError;
@@ -136,18 +136,27 @@ pub(super) fn control(transport: &dyn Transport, error: ControlError) -> Error {
             code,
             waited,
             found,
-        } => Error::new(ErrorKind::TimedOut, name, action)
-            .fact(
-                "waited",
-                format!(
-                    "{} for the response to {request} ({code:#x})",
-                    seconds(waited)
-                ),
-            )
-            .fact("last read", format!("mailbox (BAR4 + 0x0) = {found:#010x}"))
-            .with_hint(format!(
-                "hailoctl fw-load --force -d {name} resets the device and loads the firmware again"
-            )),
+        } => {
+            let shown = Error::new(ErrorKind::TimedOut, name, action)
+                .fact(
+                    "waited",
+                    format!(
+                        "{} for the response to {request} ({code:#x})",
+                        seconds(waited)
+                    ),
+                )
+                .fact("last read", format!("mailbox (BAR4 + 0x0) = {found:#010x}"));
+            // To firmware of NNC mode the doorbell of SoC mode is a reset.
+            if matches!(is_loaded(transport), Ok(false)) {
+                shown
+                    .fact("found", "no firmware any more: it was of NNC mode, and took the question for a reset")
+                    .with_hint(format!("hailoctl fw-load DIR --mode nnc -d {name} loads it again; say --mode nnc from then on"))
+            } else {
+                shown.with_hint(format!(
+                    "hailoctl fw-load --force -d {name} resets the device and loads the firmware again"
+                ))
+            }
+        }
         ControlError::Lost(reason) => lost(name, action, reason),
         ControlError::Dead => Error::new(ErrorKind::TimedOut, name, action)
             .fact("found", "an earlier request was never answered")

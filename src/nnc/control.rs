@@ -175,6 +175,11 @@ impl Control {
                     log::warn!("{name}: the answer to {opcode} came without an interrupt");
                     return Ok(answer);
                 }
+                let target: AtrTargetLow = self.transport.read_at(FIRMWARE_WINDOW)?;
+                if target.0 != FIRMWARE_LOADED {
+                    let found = target.0;
+                    return Err(ControlError::Ended { opcode, found });
+                }
                 self.owed = Some(opcode);
                 Err(ControlError::TimedOut {
                     opcode,

@@ -7,6 +7,7 @@ use crate::spec::nnc::command::ParamError;
 use crate::spec::nnc::message::{FramingError, TooLong};
 use crate::spec::nnc::opcode::Opcode;
 use crate::spec::nnc::status::{Status, code};
+use crate::spec::nnc::version::Generation;
 use crate::transport::TransportError;
 
 /// Why an exchange with the firmware failed.
@@ -27,10 +28,8 @@ pub enum ControlError {
     /// The request is longer than the slot; nothing was written.
     #[error(transparent)]
     TooLong(#[from] TooLong),
-    /// The firmware is of another version, and the opcode is not one that all versions share; nothing was written.
-    #[error(
-        "{opcode} is not sent to firmware {version}, whose layouts are not known (known are 4.17 to 5.2)"
-    )]
+    /// The firmware is of another version, and the opcode is not one that both share; nothing was written.
+    #[error("{opcode} is not sent to firmware {version}, {}", foreign(version))]
     Foreign {
         /// What was asked.
         opcode: Opcode,
@@ -56,6 +55,16 @@ pub enum ControlError {
         waited: Duration,
         /// Whether the response slot holds something new, though no answer to this.
         changed: bool,
+    },
+    /// No answer came, and no firmware runs any more.
+    #[error(
+        "the firmware ended before it answered {opcode}: ATR_TARGET_LOW of entry 1 (BAR0 + 0x728) reads {found:#010x} (expected 0x00200000)"
+    )]
+    Ended {
+        /// What was asked.
+        opcode: Opcode,
+        /// What the register reads.
+        found: u32,
     },
     /// The answer claims a length that does not fit its slot.
     #[error("answer to {opcode}: {length} bytes (at most 1500)")]
@@ -112,6 +121,13 @@ pub enum ControlError {
     /// The device was lost in the middle.
     #[error("the device was lost: {0}")]
     Lost(String),
+}
+
+fn foreign(version: &Version) -> &'static str {
+    match Generation::of(*version) {
+        Some(_) => "where it has another layout than in 5.1 and 5.2",
+        None => "whose layouts are not known (known are 4.17 to 5.2)",
+    }
 }
 
 fn because(minor: &Status) -> String {

@@ -21,8 +21,12 @@ pub(crate) fn failed(hub: &Hub, action: &str, error: ControlError) -> Error {
 
 /// A control that failed while `action` (`measure power`) was tried.
 pub(super) fn control(name: &str, action: &str, error: ControlError) -> Error {
-    let action = format!("failed to {action}");
-    let make = |kind| Error::new(kind, name, action.clone());
+    failure(name, &format!("failed to {action}"), error)
+}
+
+/// The same, of an action that already says that it failed.
+pub(super) fn failure(name: &str, action: &str, error: ControlError) -> Error {
+    let make = |kind| Error::new(kind, name, action);
     match error {
         ControlError::Transport(TransportError::Gone { .. }) | ControlError::Lost(_) => {
             make(ErrorKind::Gone).with_hint(GONE).because(error)
@@ -45,7 +49,7 @@ pub(super) fn control(name: &str, action: &str, error: ControlError) -> Error {
                 "hailoctl reset -d {name}, then fw-load again; if it persists, the link is bad"
             ))
             .because(error),
-        ControlError::TimedOut { .. } => make(ErrorKind::TimedOut)
+        ControlError::TimedOut { .. } | ControlError::Ended { .. } => make(ErrorKind::TimedOut)
             .with_hint(reload(name))
             .because(error),
         ControlError::Refused { .. } if error.is_unsupported() => make(ErrorKind::Unsupported)

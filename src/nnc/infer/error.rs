@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::firmware::Refused;
 use crate::dma::{DmaError, SideState};
 use crate::error::{Error, ErrorKind};
 use crate::hef::HefError;
-use crate::nnc::ControlError;
 use crate::nnc::plan::{EncodeError, PlanError};
+use crate::nnc::{ControlError, report};
 use crate::spec::nnc::context::MAX_APPLICATIONS;
 use crate::spec::nnc::status::Status;
 use crate::transport::TransportError;
@@ -52,6 +51,14 @@ pub enum InferError {
     /// The file can't be used here.
     #[error(transparent)]
     Hef(#[from] HefError),
+    /// A breakpoint at a place that there is not, or one that is gone.
+    #[error("breakpoint of {network}: {problem}")]
+    Breakpoint {
+        /// Which network.
+        network: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// Something that this driver does not do.
     #[error("{0}")]
     Unsupported(String),
@@ -198,7 +205,10 @@ impl InferError {
     /// The error as a person reads it, of `action` on `device`.
     #[must_use]
     pub fn into_error(self, device: &str, action: &str) -> Error {
-        let (kind, hint) = sort(&self);
+        let (kind, hint) = match self {
+            Self::Control(error) => return report::failure(device, action, error),
+            _ => sort(&self),
+        };
         let shown = Error::new(kind, device, action).because(self);
         hint.into_iter().fold(shown, Error::with_hint)
     }
@@ -209,24 +219,28 @@ impl InferError {
     }
 }
 
+const GONE: &str = "the link is down or the device was reset: hailoctl scan";
 const AGAIN: &str = "hailoctl reset, then load the firmware again";
 
 fn sort(error: &InferError) -> (ErrorKind, Option<&'static str>) {
     match error {
-        InferError::Control(error) => match Refused::of(error) {
-            Some(_) => (ErrorKind::Protocol, Some("hailoctl logs may say why")),
-            None => (ErrorKind::TimedOut, Some(AGAIN)),
-        },
-        InferError::Refused { .. } => (ErrorKind::Protocol, Some("hailoctl logs may say why")),
+        InferError::Control(_) | InferError::Refused { .. } => {
+            (ErrorKind::Protocol, Some("hailoctl logs may say why"))
+        }
         InferError::OutOfMemory { .. } => (
             ErrorKind::Busy,
             Some("close other networks; each takes memory for its action lists"),
         ),
         InferError::TooMany | InferError::Full { .. } => (ErrorKind::Busy, None),
-        InferError::Plan(_) | InferError::Hef(_) | InferError::BadFrame(_) => {
-            (ErrorKind::BadInput, None)
-        }
+        InferError::Plan(_)
+        | InferError::Hef(_)
+        | InferError::BadFrame(_)
+        | InferError::Breakpoint { .. } => (ErrorKind::BadInput, None),
         InferError::Unsupported(_) => (ErrorKind::Unsupported, None),
+        InferError::Transport(TransportError::Gone { .. })
+        | InferError::Dma(DmaError::Transport(TransportError::Gone { .. })) => {
+            (ErrorKind::Gone, Some(GONE))
+        }
         InferError::Dma(_)
         | InferError::Transport(_)
         | InferError::Encode(_)
@@ -235,10 +249,7 @@ fn sort(error: &InferError) -> (ErrorKind, Option<&'static str>) {
             (ErrorKind::TimedOut, Some(AGAIN))
         }
         InferError::Ended(cause) => match cause {
-            Cause::Lost(_) => (
-                ErrorKind::Gone,
-                Some("the link is down or the device was reset: hailoctl scan"),
-            ),
+            Cause::Lost(_) => (ErrorKind::Gone, Some(GONE)),
             Cause::Cancelled => (ErrorKind::Interrupted, None),
             Cause::Stopped(_) => (
                 ErrorKind::Protocol,
