@@ -422,7 +422,7 @@ fn a_wait_that_never_ends_is_explained() {
         .wait(&Deadline::after(Duration::from_millis(300)))
         .unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("action"), "{text}");
+    assert!(text.contains("is preliminary, action 1"), "{text}");
     assert!(text.contains("channel 1 "), "{text}");
     let Left::Run(run) = error.left else {
         panic!("the run goes on");

@@ -15,8 +15,10 @@
 //! | what a frame that does not end waits for | `stuck` |
 //! | caches that move on | `caches` |
 //! | the core alone, without the host | `benchmark` |
+//! | stopping in front of an action | `breakpoint` |
 
 mod benchmark;
+mod breakpoint;
 mod caches;
 mod configured;
 mod core;
@@ -31,6 +33,7 @@ mod stuck;
 mod worker;
 
 pub use benchmark::Benchmark;
+pub use breakpoint::{Breakpoint, Reached, StopAt};
 pub use configured::{Configured, Model};
 pub use error::{Cause, InferError, RunTime};
 pub use run::{Run, RunError};

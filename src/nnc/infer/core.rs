@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::breakpoint::Point;
 use super::firmware::Firmware;
 use super::network::{Net, Network, Ticket};
 use super::schedule::{self, Loads, Step};
@@ -45,6 +46,8 @@ pub(super) struct State {
     pub(super) draining: bool,
     /// The active network could have frames, but its inputs are paused.
     pub(super) paused: bool,
+    /// Breakpoints as the firmware has them.
+    pub(super) points: Vec<Arc<Point>>,
     /// What went wrong in the active network, for the worker to cure.
     pub(super) trouble: Option<Cause>,
     pub(super) over: Option<Cause>,
@@ -60,6 +63,8 @@ pub(super) struct Core {
     pub(super) nnc: Nnc,
     state: Mutex<State>,
     firmware: Mutex<Firmware>,
+    /// Held over each control of a breakpoint; taken after `firmware`, where both are.
+    breakpoints: Mutex<()>,
     pub(super) wake: Event,
     pub(super) drained: Event,
     pub(super) stop: AtomicBool,
@@ -95,6 +100,13 @@ impl State {
 
     pub(super) fn network(&mut self, id: usize) -> Option<&mut Network> {
         self.networks.get_mut(id)?.as_mut()
+    }
+
+    /// The network that the firmware knows by this number.
+    pub(super) fn of_application(&self, index: u8) -> Option<&Arc<Net>> {
+        let mut networks = self.networks.iter().flatten();
+        let found = networks.find(|network| network.index == index);
+        found.map(|network| &network.net)
     }
 
     pub(super) fn running(&mut self) -> Option<&mut Network> {
@@ -166,6 +178,18 @@ impl State {
         });
     }
 
+    /// The firmware has stopped the active network: its frames end.
+    pub(super) fn stop_running(&mut self, cause: &Cause) -> Ended {
+        let ended = self
+            .running()
+            .map(|network| (network.net.clone(), network.end(cause, true)));
+        self.active = None;
+        if let Some((net, _)) = &ended {
+            self.goes_on(net);
+        }
+        ended
+    }
+
     /// Takes in what the active network has finished; whether the worker has to look.
     fn reap(&mut self, polls: bool) -> (Ended, bool) {
         if self.over.is_some() || self.trouble.is_some() {
@@ -194,6 +218,9 @@ impl State {
         let cause = self.over.get_or_insert_with(|| cause.clone()).clone();
         (self.steady, self.active, self.trouble) = (false, None, None);
         self.ended = true;
+        for point in &self.points {
+            point.wake();
+        }
         let mut all = Vec::new();
         for network in self.networks.iter_mut().flatten() {
             let places = network.end(&cause, confirmed) | network.drop_waiting(&cause);
@@ -214,12 +241,14 @@ impl Core {
                 steady: true,
                 draining: false,
                 paused: false,
+                points: Vec::new(),
                 trouble: None,
                 over: None,
                 ended: false,
                 alarm: None,
             }),
             firmware: Mutex::default(),
+            breakpoints: Mutex::default(),
             wake: Event::default(),
             drained: Event::default(),
             stop: AtomicBool::new(false),
@@ -249,6 +278,13 @@ impl Core {
     /// What the firmware knows; whoever holds it may change that.
     pub(super) fn firmware(&self) -> MutexGuard<'_, Firmware> {
         self.firmware.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the controls of breakpoints apart.
+    pub(super) fn breakpoints(&self) -> MutexGuard<'_, ()> {
+        self.breakpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn polls(&self) -> bool {
@@ -367,7 +403,13 @@ impl Core {
             let Some(network) = state.running().filter(|network| network.in_flight() > 0) else {
                 return Ok(());
             };
-            let what = format!("the frames of {}", network.net.name);
+            let name = network.net.name.clone();
+            let what = match state.stands_at() {
+                Some(point) => {
+                    format!("the frames of {name}, which stands at a breakpoint ({point}),")
+                }
+                None => format!("the frames of {name}"),
+            };
             drop(state);
             let slice = Deadline::after(deadline.remaining().min(LOOK_AGAIN));
             let waited = self.interrupts().wait(&self.drained, &slice);
@@ -417,6 +459,12 @@ impl Sink for Core {
 
 impl Watcher for Core {
     fn notified(&self, notification: &Notification) {
+        if let Notice::Breakpoint(place) = notification.event {
+            let state = self.state();
+            if let Some(net) = state.of_application(place.application) {
+                state.reached(&net.clone(), place);
+            }
+        }
         let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
         if inbox.len() < NOTICES {
             inbox.push_back(notification.event.clone());
@@ -436,6 +484,9 @@ impl Core {
         let mut state = self.state();
         state.steady = false;
         state.over.get_or_insert_with(|| Cause::Lost(reason.into()));
+        for point in &state.points {
+            point.wake();
+        }
         drop(state);
         self.wake.signal();
     }

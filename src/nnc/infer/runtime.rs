@@ -167,12 +167,7 @@ impl Core {
             log::warn!("{}: {error}", self.device());
             self.restore(firmware)?;
         }
-        let mut state = self.state();
-        let ended = state
-            .running()
-            .map(|network| (network.net.clone(), network.end(cause, true)));
-        state.active = None;
-        drop(state);
+        let ended = self.state().stop_running(cause);
         wake(ended);
         Ok(())
     }
@@ -278,6 +273,7 @@ impl Core {
         drop(state);
         drop(gone); // Unmaps: not under the lock.
         self.renumber(firmware);
+        self.set_points_again();
         Ok(())
     }
 

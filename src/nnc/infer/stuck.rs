@@ -4,7 +4,7 @@ use super::core::Core;
 use super::firmware;
 use super::network::Net;
 use crate::nnc::ControlError;
-use crate::spec::nnc::context::{ContextKind, FIXED_CONTEXTS, NOT_RUN, Walk};
+use crate::spec::nnc::context::{ContextKind, NOT_RUN, Walk};
 
 /// Tells it in a line.
 pub(super) fn explain(core: &Core, id: usize, net: &Net) -> String {
@@ -15,6 +15,9 @@ pub(super) fn explain(core: &Core, id: usize, net: &Net) -> String {
             Some(other) => format!("it waits for its turn, {other} runs"),
             None => "it waits to be activated".to_owned(),
         };
+    }
+    if let Some(point) = state.stands_at() {
+        return format!("the core stands at a breakpoint: {point}");
     }
     let Some(network) = state.network(id) else {
         return "it is closed".to_owned();
@@ -36,7 +39,8 @@ pub(super) fn explain(core: &Core, id: usize, net: &Net) -> String {
     };
     let behind = match waiting {
         0 => String::new(),
-        frames => format!("; {frames} frames wait for a whole batch"),
+        1 => "; 1 more frame waits".to_owned(),
+        frames => format!("; {frames} more frames wait"),
     };
     format!("{action}; {rings}{behind}")
 }
@@ -44,8 +48,12 @@ pub(super) fn explain(core: &Core, id: usize, net: &Net) -> String {
 /// The action that ran last, and the one behind it, by their time stamps: the core's counter runs down.
 fn last_action(core: &Core, net: &Net, index: u8) -> Result<Option<String>, ControlError> {
     let mut latest: Option<(u32, u16, usize, bool)> = None;
-    for dynamic in 0..net.plan.header.dynamic_contexts {
-        let list = firmware::download(&core.nnc, index, ContextKind::Dynamic, dynamic)?;
+    for (context, planned) in (0..).zip(&net.plan.contexts) {
+        if planned.kind == ContextKind::BatchSwitching {
+            continue; // What is stamped there may be of long ago.
+        }
+        let number = u16::try_from(planned.number).unwrap_or(u16::MAX);
+        let list = firmware::download(&core.nnc, index, planned.kind, number)?;
         let steps: Vec<(usize, u32)> = Walk::new(&list)
             .filter_map(Result::ok)
             .filter(|step| step.repeated.is_none())
@@ -54,14 +62,13 @@ fn last_action(core: &Core, net: &Net, index: u8) -> Result<Option<String>, Cont
         for (at, &(action, stamp)) in steps.iter().enumerate() {
             let later = latest.is_none_or(|(latest, ..)| stamp <= latest);
             if stamp != NOT_RUN && later {
-                latest = Some((stamp, dynamic, action, at + 1 < steps.len()));
+                latest = Some((stamp, context, action, at + 1 < steps.len()));
             }
         }
     }
-    let Some((_, dynamic, action, more)) = latest else {
+    let Some((_, context, action, more)) = latest else {
         return Ok(None);
     };
-    let context = dynamic.saturating_add(FIXED);
     let action = u16::try_from(action).unwrap_or(u16::MAX);
     let tell = |action| match net.plan.locate(context, action) {
         Some(at) => at.to_string(),
@@ -74,12 +81,3 @@ fn last_action(core: &Core, net: &Net, index: u8) -> Result<Option<String>, Cont
         done
     }))
 }
-
-/// Contexts before the dynamic ones.
-const FIXED: u16 = {
-    assert!(
-        FIXED_CONTEXTS == 3,
-        "activation, batch switching, preliminary"
-    );
-    3
-};

@@ -169,6 +169,7 @@ impl Core {
             .map_err(|_| InferError::Inconsistent(format!("a batch of {batch} frames")))?;
         // What failed before belongs to an activation that is over.
         while self.next_failure(index).is_some() {}
+        self.state().goes_on(&net);
         firmware::enable(&self.nnc, index, dynamic)?;
         let mut state = self.state();
         if !fast {
@@ -230,9 +231,9 @@ impl Core {
         );
         firmware::reset_core(&self.nnc)?;
         let order = firmware.order.clone();
-        firmware
-            .rebuild(&self.nnc, order)
-            .map_err(|(error, _)| *error)
+        let rebuilt = firmware.rebuild(&self.nnc, order);
+        self.set_points_again();
+        rebuilt.map_err(|(error, _)| *error)
     }
 
     /// Brings the firmware back to where it knows all networks and runs none.
@@ -249,13 +250,9 @@ impl Core {
         };
         match rebuilt {
             Ok(()) => {
-                let mut state = self.state();
-                if let Some(old) = state.running() {
-                    let ended = (old.net.clone(), old.end(&Cause::Cancelled, true));
-                    state.active = None;
-                    drop(state);
-                    wake(Some(ended));
-                }
+                self.set_points_again();
+                let ended = self.state().stop_running(&Cause::Cancelled);
+                wake(ended);
                 Ok(())
             }
             Err((error, lost)) => {
@@ -282,10 +279,8 @@ impl Core {
             self.end(&Cause::Stopped(error.to_string().into()), false);
             return;
         }
-        let ended = state
-            .running()
-            .map(|network| (network.net.clone(), network.end(cause, true)));
-        (state.active, state.trouble) = (None, None);
+        let ended = state.stop_running(cause);
+        state.trouble = None;
         drop(state);
         wake(ended);
         self.drained.signal();
@@ -336,15 +331,7 @@ impl Core {
 
     /// A place in words.
     fn place(&self, at: Place) -> String {
-        let state = self.state();
-        let of = |network: &&Network| network.index == at.application;
-        let net = state
-            .networks
-            .iter()
-            .flatten()
-            .find(of)
-            .map(|of| of.net.clone());
-        drop(state);
+        let net = self.state().of_application(at.application).cloned();
         let located = net
             .as_ref()
             .and_then(|net| net.plan.locate(at.context, at.action));
@@ -360,14 +347,7 @@ impl Core {
     /// An action failed on the core.
     fn failed(&self, status: Status, at: Place) {
         let mut state = self.state();
-        let of = |network: &&Network| network.index == at.application;
-        let Some(net) = state
-            .networks
-            .iter()
-            .flatten()
-            .find(of)
-            .map(|of| of.net.clone())
-        else {
+        let Some(net) = state.of_application(at.application).cloned() else {
             return log::warn!(
                 "{}: a run-time error of application {}, which is none",
                 self.device(),
@@ -420,6 +400,9 @@ fn run_time(net: &Net, status: Status, at: Place) -> RunTime {
 
 /// When the network that runs has kept the core for too long without a move, while others wait.
 fn stuck_at(state: &mut super::core::State) -> Option<Instant> {
+    if state.stands_at().is_some() {
+        return None; // Somebody looks at it.
+    }
     let active = state.active?;
     let waits = |(id, network): (usize, &Option<Network>)| {
         id != active && network.as_ref().is_some_and(|other| other.waiting() > 0)
