@@ -51,6 +51,8 @@ pub(super) struct State {
     /// What went wrong in the active network, for the worker to cure.
     pub(super) trouble: Option<Cause>,
     pub(super) over: Option<Cause>,
+    /// Whoever closes the runtime makes the end, when the firmware has stopped: the worker keeps its hands off.
+    pub(super) closing: bool,
     /// After the end: all frames are back in their places.
     pub(super) ended: bool,
     /// When the worker looks by itself.
@@ -244,6 +246,7 @@ impl Core {
                 points: Vec::new(),
                 trouble: None,
                 over: None,
+                closing: false,
                 ended: false,
                 alarm: None,
             }),

@@ -290,11 +290,12 @@ impl Core {
     fn shut_down(&self) -> Result<(), InferError> {
         let mut firmware = self.firmware();
         let mut state = self.state();
-        let ended = state.ended;
+        let nothing = state.ended || (firmware.order.is_empty() && !firmware.clean);
         state.steady = false;
+        state.closing = !nothing && state.over.is_none();
         state.over.get_or_insert(Cause::Cancelled);
         drop(state);
-        if ended || (firmware.order.is_empty() && !firmware.clean) {
+        if nothing {
             return Ok(());
         }
         let order = std::mem::take(&mut firmware.order);

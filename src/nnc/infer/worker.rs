@@ -46,7 +46,7 @@ impl Core {
         let mut state = self.state();
         state.alarm = None;
         if state.over.is_some() {
-            if !state.ended {
+            if !state.ended && !state.closing {
                 drop(state);
                 self.give_up();
             }
