@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -88,6 +89,68 @@ fn a_boot_that_is_interrupted_stops_the_device_and_says_so() {
         text.contains(r#""idle":true"#) && text.contains(r#""complaints":[]"#),
         "{text}"
     );
+}
+
+#[test]
+fn the_rpc_server_answers_over_tcp_on_its_port_and_on_no_other() {
+    // An address of this process's own: the port is fixed.
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let address = Ipv4Addr::new(127, high | 0x80, middle, low | 1);
+    let listen = address.to_string();
+    let profile = ["--profile", "default,serial=TCP1"];
+    let mut server = hailoctl(&["sim", "--json", "--rpc-listen", &listen])
+        .args(profile)
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(server.stdout.take().unwrap());
+    await_line(&mut stdout, &format!(r#""rpc":["{address}:12133"]"#));
+    let mut client = TcpStream::connect((address, 12133)).unwrap();
+    // DEVICE__CREATE, then IDENTIFY of the device that it made.
+    let mut message = vec![0; 2068];
+    for (action, body) in [(20, &[][..]), (22, &[0x0a, 0])] {
+        let header = [
+            0x8a55_4432,
+            u32::try_from(body.len()).unwrap(),
+            7,
+            action,
+            1,
+        ];
+        for (place, word) in message.chunks_mut(4).zip(header) {
+            place.copy_from_slice(&word.to_le_bytes());
+        }
+        message[20..][..body.len()].copy_from_slice(body);
+        client.write_all(&message).unwrap();
+        client.read_exact(&mut message).unwrap();
+        assert_eq!(
+            message[8..20],
+            [
+                7,
+                0,
+                0,
+                0,
+                u8::try_from(action).unwrap(),
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0
+            ]
+        );
+    }
+    assert!(message.windows(4).any(|part| part == b"TCP1"));
+    for port in [12145, 12147, 12149] {
+        let refused = TcpStream::connect((address, port)).unwrap_err();
+        assert_eq!(
+            refused.kind(),
+            std::io::ErrorKind::ConnectionRefused,
+            "{port}"
+        );
+    }
+    terminate(&server);
+    assert!(server.wait().unwrap().success());
+    assert_eq!(client.read(&mut message).unwrap(), 0);
 }
 
 #[test]

@@ -6,11 +6,12 @@
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::EventFd;
 
 use super::{Server, Settings, System, lock};
 use crate::model::fault::FaultPlan;
@@ -77,39 +78,73 @@ struct Rest {
     complaints: Vec<String>,
     /// The server is to be made anew, after this time.
     again: Option<Duration>,
+    /// Nobody serves any more.
+    over: bool,
 }
 
 /// The chip around a server that has none.
-#[derive(Clone, Default)]
-struct NoChip(Arc<Mutex<Rest>>);
+#[derive(Clone)]
+struct NoChip {
+    rest: Arc<Mutex<Rest>>,
+    /// Wakes who serves: the server is to be made anew. The other one tells that this was done.
+    news: Arc<EventFd>,
+    heard: Arc<Condvar>,
+}
 
 impl NoChip {
-    fn drop_clients(&self, again: Option<Duration>) {
-        let mut rest = lock(&self.0);
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            rest: Arc::default(),
+            news: Arc::new(EventFd::new()?),
+            heard: Arc::default(),
+        })
+    }
+
+    /// Closes every client. The ports of a server that dies are closed before.
+    fn drop_clients(&self) {
+        let mut rest = lock(&self.rest);
         for client in rest.clients.drain(..) {
             if let Err(error) = client.shutdown(Shutdown::Both) {
                 log::debug!("sim: closing a client: {error}");
             }
         }
-        rest.again = again;
+        rest.again = None;
+        self.heard.notify_all();
+    }
+
+    /// Has the server made anew after `pause`; comes back when no client is left.
+    fn start_again(&self, pause: Duration) {
+        let mut rest = lock(&self.rest);
+        if rest.over {
+            return;
+        }
+        rest.again = Some(pause);
+        if let Err(error) = self.news.write(1) {
+            log::error!("sim: the server stays as it is: {error}");
+            return;
+        }
+        while rest.again.is_some() {
+            let woken = self.heard.wait(rest);
+            rest = woken.unwrap_or_else(PoisonError::into_inner);
+        }
     }
 }
 
 impl System for NoChip {
     fn complain(&self, text: String) {
         log::warn!("sim: the host erred: {text}");
-        let mut rest = lock(&self.0);
+        let mut rest = lock(&self.rest);
         if !rest.complaints.contains(&text) {
             rest.complaints.push(text);
         }
     }
 
     fn reboot(&self) {
-        self.drop_clients(Some(Duration::ZERO));
+        self.start_again(Duration::ZERO);
     }
 
     fn die(&self, pause: Duration) {
-        self.drop_clients(Some(pause));
+        self.start_again(pause);
     }
 
     fn control_log(&self) -> Vec<u8> {
@@ -117,11 +152,36 @@ impl System for NoChip {
     }
 }
 
+fn listen(addresses: &[SocketAddr]) -> io::Result<Vec<TcpListener>> {
+    let bind = |address: &SocketAddr| {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    addresses.iter().map(bind).collect()
+}
+
+/// Waits until one of these is readable; which ones are. None where the time was up.
+fn wait(fds: &[BorrowedFd<'_>], limit: Option<Duration>) -> io::Result<Vec<bool>> {
+    let limit = limit.map_or(Ok(PollTimeout::NONE), PollTimeout::try_from);
+    let limit = limit.unwrap_or(PollTimeout::MAX);
+    let each = fds.iter();
+    let mut waits: Vec<PollFd<'_>> = each.map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();
+    match poll(&mut waits, limit) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let ready = |wait: &PollFd<'_>| wait.any().unwrap_or(false);
+    Ok(waits.iter().map(ready).collect())
+}
+
 /// The server behind TCP ports.
 ///
 /// `Send`. Dropping it closes the ports; [`Self::serve`] closes the clients and joins their threads.
 pub struct RpcServer {
-    listeners: Vec<TcpListener>,
+    addresses: Vec<SocketAddr>,
+    /// None while the server is dead.
+    listeners: Mutex<Vec<TcpListener>>,
     settings: Settings,
     faults: Arc<Mutex<FaultPlan>>,
     chip: NoChip,
@@ -159,58 +219,81 @@ impl RpcServer {
             let text = format!("the protocol of release {version} is unknown");
             io::Error::new(io::ErrorKind::Unsupported, text)
         })?;
-        let bind = |address: &SocketAddr| {
-            let listener = TcpListener::bind(address)?;
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        };
-        let listeners = addresses.iter().map(bind).collect::<io::Result<_>>()?;
+        let listeners = listen(addresses)?;
+        let own = listeners.iter().map(TcpListener::local_addr);
         Ok(Self {
-            listeners,
+            addresses: own.collect::<io::Result<_>>()?,
+            listeners: Mutex::new(listeners),
             settings,
             faults: Arc::new(Mutex::new(faults.split_rpc())),
-            chip: NoChip::default(),
+            chip: NoChip::new()?,
         })
     }
 
     /// Where it listens.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        let addresses = self.listeners.iter().map(TcpListener::local_addr);
-        addresses.filter_map(Result::ok).collect()
+        self.addresses.clone()
     }
 
     /// What clients did wrong, in plain words, without repetitions.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
-        lock(&self.chip.0).complaints.clone()
+        lock(&self.chip.rest).complaints.clone()
     }
 
     /// Serves until `stop` is readable.
     ///
     /// # Errors
-    /// The ports can't be waited for any more.
+    /// The ports can't be waited for any more; or not be had again, after the server died (a fault).
     pub fn serve(&self, stop: BorrowedFd<'_>) -> io::Result<()> {
         let mut threads: Vec<JoinHandle<()>> = Vec::new();
+        lock(&self.chip.rest).over = false;
+        let served = self.serve_with(stop, &mut threads);
+        lock(&self.chip.rest).over = true;
+        self.chip.drop_clients();
+        for thread in threads {
+            if thread.join().is_err() {
+                log::error!("sim: the service of a client panicked");
+            }
+        }
+        served
+    }
+
+    fn serve_with(
+        &self,
+        stop: BorrowedFd<'_>,
+        threads: &mut Vec<JoinHandle<()>>,
+    ) -> io::Result<()> {
+        let mut listeners = lock(&self.listeners);
         let mut server = self.start();
-        let served = loop {
-            let mut waits = vec![PollFd::new(stop, PollFlags::POLLIN)];
-            let sockets = self.listeners.iter();
-            waits.extend(sockets.map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)));
-            match poll(&mut waits, PollTimeout::NONE) {
-                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                Err(errno) => break Err(errno.into()),
+        loop {
+            let news = self.chip.news.as_fd();
+            let sockets = listeners.iter().map(AsFd::as_fd);
+            let ready = wait(
+                &[stop, news].into_iter().chain(sockets).collect::<Vec<_>>(),
+                None,
+            )?;
+            if ready[0] {
+                return Ok(());
             }
-            let ready = |wait: &PollFd<'_>| wait.any().unwrap_or(false);
-            if waits.first().is_some_and(ready) {
-                break Ok(());
-            }
-            if let Some(pause) = lock(&self.chip.0).again.take() {
-                std::thread::sleep(pause);
+            if ready[1] {
+                self.chip.news.read()?;
+                let pause = lock(&self.chip.rest).again.unwrap_or_default();
+                if !pause.is_zero() {
+                    listeners.clear(); // Refused from now on, as by any port that nobody listens on.
+                }
+                self.chip.drop_clients();
+                if !pause.is_zero() {
+                    if wait(&[stop], Some(pause))?[0] {
+                        return Ok(());
+                    }
+                    *listeners = listen(&self.addresses)?;
+                }
                 server = self.start();
             }
             threads.retain(|thread| !thread.is_finished());
-            for listener in &self.listeners {
+            for listener in listeners.iter() {
                 match listener.accept() {
                     Ok((socket, _)) if threads.len() < MOST_CLIENTS => {
                         threads.extend(self.start_client(&server, socket));
@@ -220,14 +303,7 @@ impl RpcServer {
                     Err(error) => log::warn!("sim: a client got lost: {error}"),
                 }
             }
-        };
-        self.chip.drop_clients(None);
-        for thread in threads {
-            if thread.join().is_err() {
-                log::error!("sim: the service of a client panicked");
-            }
         }
-        served
     }
 
     fn start(&self) -> Arc<Server> {
@@ -249,7 +325,7 @@ impl RpcServer {
             }
         };
         {
-            let mut rest = lock(&self.chip.0);
+            let mut rest = lock(&self.chip.rest);
             rest.clients.retain(|client| client.peer_addr().is_ok());
             rest.clients.push(handle);
         }
@@ -272,7 +348,6 @@ impl RpcServer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::sys::eventfd::EventFd;
 
     /// DEVICE__CREATE, or IDENTIFY of device 0.
     fn ask(client: &mut TcpStream, action: u8, body: &[u8]) -> io::Result<Vec<u8>> {
@@ -322,7 +397,7 @@ mod tests {
 
     #[test]
     fn a_server_that_dies_takes_its_clients_along_and_comes_back_empty() {
-        let complaints = with_server("rpc-die=1@22", |address| {
+        let complaints = with_server("rpc-die=100@22", |address| {
             let mut first = TcpStream::connect(address).unwrap();
             let mut second = TcpStream::connect(address).unwrap();
             ask(&mut first, 20, &[]).unwrap();
@@ -330,7 +405,13 @@ mod tests {
             assert!(ask(&mut first, 22, &[0x0a, 0]).is_err());
             // One after the other: a request may come in between.
             while ask(&mut second, 24, &[0x0a, 0]).is_ok() {}
-            let mut third = TcpStream::connect(address).unwrap();
+            // Refused until it is back.
+            let mut third = loop {
+                match TcpStream::connect(address) {
+                    Ok(client) => break client,
+                    Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused),
+                }
+            };
             assert_eq!(ask(&mut third, 20, &[]).unwrap()[20..22], [0x0a, 0]);
             assert_eq!(ask(&mut third, 99, &[]).unwrap()[16], 7);
             assert!(ask(&mut third, 20, &[]).is_err());
