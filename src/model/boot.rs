@@ -81,6 +81,8 @@ pub(super) struct Firmware {
     /// The doorbell was rung again in the meantime.
     pub(super) rung_again: bool,
     pub(super) off_due: Option<Instant>,
+    /// When the interrupt of a response comes again (a fault).
+    pub(super) again_due: Option<Instant>,
     /// When a server that died listens again.
     pub(super) listen_due: Option<Instant>,
 }
@@ -112,16 +114,21 @@ impl Firmware {
 
     /// Whether a stage's trigger was written and it has not come to its end.
     pub(super) fn is_busy(&self) -> bool {
-        self.started.is_some() || self.answer_due.is_some() || self.off_due.is_some()
+        let due = [self.answer_due, self.off_due, self.again_due];
+        self.started.is_some() || due.iter().any(Option::is_some)
     }
 
     /// The next moment at which the firmware does something by itself.
     pub(super) fn next_due(&self) -> Option<Instant> {
         let stage = self.started.map(|started| started.due);
-        [stage, self.answer_due, self.off_due, self.listen_due]
-            .into_iter()
-            .flatten()
-            .min()
+        let due = [
+            stage,
+            self.answer_due,
+            self.off_due,
+            self.again_due,
+            self.listen_due,
+        ];
+        due.into_iter().flatten().min()
     }
 }
 
@@ -250,6 +257,10 @@ impl Core {
         {
             self.firmware.listen_due = None;
             self.listen(version);
+        }
+        if self.firmware.again_due.is_some_and(|due| due <= now) {
+            self.firmware.again_due = None;
+            self.bridge.raise_software(software::SOC_CONTROL_DONE);
         }
         if self.firmware.off_due.is_some_and(|due| due <= now) {
             self.firmware.power_off();

@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::mailbox_fault::{MailboxFault, MailboxWrong};
 use super::nnc::{NncFault, NncWrong};
 use super::profile::parse_sku;
 use super::rpc_fault::{RpcFault, RpcWrong};
@@ -52,6 +53,8 @@ pub enum Fault {
     DropSession,
     /// The RPC server sends the notification of this id to who registered for it.
     Notify(u32),
+    /// An exchange with the mailbox goes wrong.
+    Mailbox(MailboxFault),
     /// A reply of the RPC server goes wrong.
     Rpc(RpcFault),
     /// The firmware of NNC mode goes wrong.
@@ -110,6 +113,7 @@ impl Fault {
             "drop-session" if value.is_none() => Self::DropSession,
             "notify" => Self::Notify(number(value)?),
             "no-response" if value.is_none() => Self::NoResponse,
+            _ if name.starts_with("mailbox-") => Self::Mailbox(MailboxFault::parse(name, value)?),
             _ if name.starts_with("nnc-") => Self::Nnc(NncFault::parse(name, value)?),
             _ => Self::Rpc(RpcFault::parse(name, value)?),
         };
@@ -136,6 +140,7 @@ impl fmt::Display for Fault {
             Self::Sku(sku) => write!(f, "sku={sku}"),
             Self::ConnectStatus(status) => write!(f, "connect-status={status}"),
             Self::Notify(id) => write!(f, "notify={id}"),
+            Self::Mailbox(fault) => write!(f, "{fault}"),
             Self::Rpc(fault) => write!(f, "{fault}"),
             Self::Nnc(fault) => write!(f, "{fault}"),
             Self::DropSession => f.write_str("drop-session"),
@@ -157,7 +162,8 @@ struct Planned {
 /// `once`, `always` or a number; without it `sku` and `slow` hold always, all others fire once. Faults of the RPC
 /// server (`rpc-…`) can end in `@METHOD`, the number of a method on the wire, and `+SKIP`, so many replies that go
 /// well before: `rpc-status=82@18+5` is for the sixth reply to method 18. Faults of the firmware in NNC mode (`nnc-…`)
-/// can end in `@OPCODE` and `+SKIP` in the same way: `nnc-late=1500@37`.
+/// can end in `@OPCODE` and `+SKIP` in the same way: `nnc-late=1500@37`; those of the mailbox (`mailbox-…`) in `@connect`,
+/// `@close`, `@query` or `@power-off`, and `+SKIP`.
 ///
 /// | text | what happens |
 /// |---|---|
@@ -177,14 +183,19 @@ struct Planned {
 /// | `connect-status=N` | CONNECT is answered with status N, a negated Linux error number |
 /// | `drop-session` | the chip closes a session as soon as the host has started its channels |
 /// | `notify=ID` | the RPC server sends notification 1, 3, 13 or 14 to a client that registered for it |
+/// | `mailbox-status=N` | a request in the mailbox is not carried out, and answered with status N: negated Linux error numbers, others too |
+/// | `mailbox-wrong-code`, `mailbox-no-write` | a response has the code of another request; or is not written at all, though its interrupt comes |
+/// | `mailbox-again`, `mailbox-stray-close` | the interrupt of a response comes once more, when nothing is asked; with a response comes the interrupt of a close that was none |
+/// | `mailbox-channels=IN/OUT` | CONNECT is answered with these channels, and nothing is connected |
 /// | `rpc-slow=MS` | a reply comes later |
-/// | `rpc-drop`, `rpc-twice`, `rpc-wrong-id` | a reply never comes, comes twice, has another message id |
+/// | `rpc-drop`, `rpc-twice` | a reply never comes, comes twice |
+/// | `rpc-wrong-id`, `rpc-wrong-action` | a reply has another message id, the action of another method |
 /// | `rpc-status=N` | a reply is an error with status N |
-/// | `rpc-bad-magic`, `rpc-bad-size` | a reply has a wrong magic, or claims 2049 bytes |
-/// | `rpc-close`, `rpc-close-early` | the session is closed instead of a reply, or between its message and its buffers |
+/// | `rpc-bad-magic`, `rpc-bad-size`, `rpc-bad-body` | a reply has a wrong magic, claims 2049 bytes, has a body that makes no sense |
+/// | `rpc-close`, `rpc-close-early`, `rpc-close-in-output` | the session is closed instead of a reply, between its message and its buffers, in the middle of the first of these |
 /// | `rpc-short-output` | the last buffer of a reply is a byte short |
 /// | `rpc-close-in-input` | the session is closed while a buffer of a request arrives |
-/// | `rpc-storm=N` | N notifications come in front of a reply |
+/// | `rpc-storm=N` | N notifications come in front of a reply; with `@33` those that it registers for |
 /// | `rpc-die=MS` | the server dies instead of replying, and listens again after so long |
 /// | `nnc-drop`, `nnc-lose-irq`, `nnc-late=MS` | a response never comes, comes without its interrupt, comes later (other controls are served meanwhile) |
 /// | `nnc-bad-md5`, `nnc-bad-size`, `nnc-wrong-opcode`, `nnc-no-ack`, `nnc-bad-version`, `nnc-long` | a response is damaged: its MD5, a length of 1501, another opcode, no acknowledge bit, version 1, a byte too many |
@@ -256,6 +267,33 @@ impl FaultPlan {
         self.fires(Fault::Rpc(fault)).then_some(fault.what)
     }
 
+    /// Whether something of the kind that `wanted` picks goes wrong with the next reply to this method; not counted.
+    pub(super) fn plans_rpc(&self, method: u32, wanted: impl Fn(RpcWrong) -> bool) -> bool {
+        let mut planned = self.0.iter();
+        planned.any(|planned| match planned.fault {
+            Fault::Rpc(fault) => {
+                fault.method.is_none_or(|number| number == method)
+                    && wanted(fault.what)
+                    && fault.skip == 0
+            }
+            _ => false,
+        })
+    }
+
+    /// What goes wrong with a request in the mailbox that has this code; counted as fired.
+    pub(super) fn fire_mailbox(&mut self, code: u32) -> Option<MailboxWrong> {
+        let due = |planned: &mut Planned| match &mut planned.fault {
+            Fault::Mailbox(fault) if fault.is_for(code) => {
+                let due = fault.skip == 0;
+                fault.skip = fault.skip.saturating_sub(1);
+                due.then_some(*fault)
+            }
+            _ => None,
+        };
+        let fault = self.0.iter_mut().find_map(due)?;
+        self.fires(Fault::Mailbox(fault)).then_some(fault.what)
+    }
+
     /// What goes wrong with the firmware of NNC mode, by a control with this opcode or by itself; counted as fired.
     /// `wanted` picks kinds.
     pub(super) fn fire_nnc(
@@ -300,9 +338,10 @@ impl FaultPlan {
     "not a fault: {0:?} (expected NAME[=VALUE][:once|:always|:COUNT] with NAME one of stall-stage, \
      fail-stage, reset-at-stage, fail-after, lose-irq, spurious-irq, irq-storm, all-ones-after, \
      descriptor-error, stuck-channel, stray-dma, wrong-version, no-response, connect-status, \
-     drop-session, notify, rpc-slow, rpc-drop, rpc-twice, rpc-wrong-id, rpc-status, rpc-bad-magic, \
-     rpc-bad-size, rpc-close, rpc-close-early, rpc-short-output, rpc-close-in-input, rpc-storm, \
-     rpc-die, nnc-drop, nnc-lose-irq, nnc-late, nnc-bad-md5, nnc-bad-size, nnc-wrong-opcode, nnc-no-ack, \
+     drop-session, notify, mailbox-status, mailbox-wrong-code, mailbox-no-write, mailbox-again, \
+     mailbox-stray-close, mailbox-channels, rpc-slow, rpc-drop, rpc-twice, rpc-wrong-id, rpc-wrong-action, \
+     rpc-status, rpc-bad-magic, rpc-bad-size, rpc-bad-body, rpc-close, rpc-close-early, rpc-close-in-output, \
+     rpc-short-output, rpc-close-in-input, rpc-storm, rpc-die, nnc-drop, nnc-lose-irq, nnc-late, nnc-bad-md5, nnc-bad-size, nnc-wrong-opcode, nnc-no-ack, \
      nnc-bad-version, nnc-long, nnc-status, nnc-reset, nnc-storm, nnc-event, nnc-event-count, \
      nnc-event-size, nnc-log-flood, nnc-log-offset, nnc-no-driver-down, nnc-no-reset, nnc-fail-action, \
      nnc-stop-channel, nnc-lose-boundary-irq, nnc-stuck-wait, sku, slow)"
@@ -382,6 +421,9 @@ mod tests {
             "connect-status=-11:3,drop-session,notify=14",
             "rpc-slow=11000,rpc-drop@18,rpc-twice@4+2:always,rpc-wrong-id+7,rpc-status=82@18+5:2",
             "rpc-bad-magic,rpc-bad-size,rpc-close,rpc-close-early@18,rpc-short-output",
+            "rpc-wrong-action@24,rpc-bad-body,rpc-close-in-output@18+2",
+            "mailbox-status=-22@close+1:2,mailbox-wrong-code@query,mailbox-no-write@connect,mailbox-again",
+            "mailbox-stray-close+3,mailbox-channels=3/40,mailbox-status=5@power-off",
             "nnc-drop,nnc-lose-irq@0,nnc-late=1500@37+2:always,nnc-bad-md5,nnc-bad-size,nnc-wrong-opcode",
             "nnc-no-ack,nnc-bad-version,nnc-long,nnc-status=0x4013007a@33+5,nnc-reset@7,nnc-storm=500",
             "nnc-event=99,nnc-event-count=2,nnc-event-size=1501@0,nnc-log-flood=9000,nnc-log-offset=5000",
@@ -409,6 +451,9 @@ mod tests {
             "rpc-status",
             "rpc-status=1@",
             "rpc-status=1+x",
+            "mailbox-status",
+            "mailbox-again@reset",
+            "mailbox-channels=1",
             "nnc-drop=1",
             "nnc-late",
             "nnc-what",

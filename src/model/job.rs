@@ -81,10 +81,15 @@ impl Core {
         let waiting = source.waiting().min(destination.waiting());
         let mut count = batch(&source).min(batch(&destination)).min(BATCH);
         let part = self.begin_part(channel);
-        if let Some((_, left)) = part {
+        let adrift = part.as_ref().is_some_and(|(part, _)| part.drift.is_some());
+        if adrift {
+            // Each side goes by its own descriptors.
+            let host = [&source, &destination][usize::from(channel >= FIRST_FROM_DEVICE)];
+            count = batch(host).min(BATCH);
+        } else if let Some((_, left)) = part {
             count = count.min(left);
         }
-        if let Some(place) = self.channels.get_mut(channel) {
+        if let Some(place) = self.channels.get_mut(channel).filter(|_| !adrift) {
             for side in &mut place.sides {
                 side.fetch(count);
             }
@@ -350,6 +355,10 @@ impl Core {
             Cause::Own => {}
         }
         if matches!(refusal.cause, Cause::Mismatch(_)) {
+            if self.profile.nnc.lenient {
+                self.set_adrift(job.channel);
+                return;
+            }
             self.channels.stop_both_sides(job.channel);
         } else {
             self.channels.fail(job.channel, refusal.side, refusal.code);

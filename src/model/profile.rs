@@ -33,6 +33,7 @@ use crate::spec::rpc::value::info::SERIAL_NUMBER;
 /// | `quirks` | `on` or `off`: whether the RPC server has the vendor's known defects |
 /// | `reply-delay` | milliseconds by which the RPC server holds ordinary replies back |
 /// | `echo` | a port, 1..65535, on which the system echoes test traffic |
+/// | `lenient` | `on` or `off`: whether it goes on where a host's mistake might pass unnoticed on hardware. In a session whose ends cut their transfers differently bytes then flow as in one stream |
 ///
 /// and in NNC mode those of [`NncOptions`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -250,9 +251,9 @@ pub enum ProfileError {
         "{0:?} is not understood (keys: speed=1..4, width=1|2|4, sku=default|0..63, mrrs=128..4096, \
          loaded=VERSION, version=VERSION, layout=4.x|5.0|5.1, timing=on|off, \
          chip=hailo10h|hailo12l|hailo15l, mode=soc|nnc, serial=TEXT, temperature=0..120, power=on|off, \
-         loopback=on|off, quirks=on|off, reply-delay=MS, echo=1..65535; in NNC mode \
-         opcodes=full|accelerator, lenient=on|off, silent=on|off, extended=on|off, fw-memory=BYTES, \
-         reset-delay=MS, frame-time=US)"
+         loopback=on|off, quirks=on|off, reply-delay=MS, echo=1..65535, lenient=on|off; in NNC mode \
+         opcodes=full|accelerator, silent=on|off, extended=on|off, fw-memory=BYTES, reset-delay=MS, \
+         frame-time=US)"
     )]
     Key(String),
     /// The chip has no such mode.
@@ -372,7 +373,7 @@ mod tests {
             "pi5-gen3-x1,timing=off",
             "m2-gen3-x4,width=2,sku=6,mrrs=128",
             "hailo12l,loaded=5.2.0,version=5.3.0,layout=5.1",
-            "default,chip=hailo12l,speed=1,timing=on,echo=7",
+            "default,chip=hailo12l,speed=1,timing=on,echo=7,lenient=on",
             "default,mode=nnc,loaded=5.2.0,opcodes=full,lenient=on,silent=on,extended=on,fw-memory=1000,reset-delay=100,frame-time=7",
             "hailo15h,speed=4",
             "hailo15l,loaded=5.1.1",

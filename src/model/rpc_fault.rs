@@ -15,21 +15,28 @@ pub enum RpcWrong {
     Twice,
     /// The reply has another message id.
     WrongId,
+    /// The reply has the action of another method.
+    WrongAction,
     /// The reply is an error with this status.
     Status(u32),
     /// The reply has a wrong magic.
     BadMagic,
     /// The reply claims 2049 bytes of body.
     BadSize,
+    /// The body of the reply makes no sense.
+    BadBody,
     /// The session is closed instead of a reply.
     Close,
     /// The session is closed after the reply's message, before its buffers.
     CloseEarly,
+    /// The session is closed in the middle of the first buffer of the reply; with less than two pages to send, in front
+    /// of it.
+    CloseInOutput,
     /// The last buffer of the reply is a byte short.
     ShortOutput,
     /// The session is closed while the first buffer of the request arrives.
     CloseInInput,
-    /// So many notifications come in front of the reply.
+    /// So many notifications come in front of the reply; of a reply that registers for one, these.
     Storm(u32),
     /// The server dies instead of replying, and listens again after this time.
     Die(Duration),
@@ -81,6 +88,9 @@ impl RpcFault {
             "drop" => RpcWrong::Drop,
             "twice" => RpcWrong::Twice,
             "wrong-id" => RpcWrong::WrongId,
+            "wrong-action" => RpcWrong::WrongAction,
+            "bad-body" => RpcWrong::BadBody,
+            "close-in-output" => RpcWrong::CloseInOutput,
             "bad-magic" => RpcWrong::BadMagic,
             "bad-size" => RpcWrong::BadSize,
             "close" => RpcWrong::Close,
@@ -101,6 +111,9 @@ impl fmt::Display for RpcFault {
             RpcWrong::Drop => f.write_str("drop"),
             RpcWrong::Twice => f.write_str("twice"),
             RpcWrong::WrongId => f.write_str("wrong-id"),
+            RpcWrong::WrongAction => f.write_str("wrong-action"),
+            RpcWrong::BadBody => f.write_str("bad-body"),
+            RpcWrong::CloseInOutput => f.write_str("close-in-output"),
             RpcWrong::Status(status) => write!(f, "status={status}"),
             RpcWrong::BadMagic => f.write_str("bad-magic"),
             RpcWrong::BadSize => f.write_str("bad-size"),

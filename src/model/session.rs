@@ -8,6 +8,8 @@
 //! Source: inferred from the host's side of the protocol (vendor hailort-drivers v5.3.0, `linux/pcie/src/soc.c`);
 //! unconfirmed.
 
+mod posted;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
@@ -18,7 +20,7 @@ use super::soc::Settings;
 use super::spare::Spare;
 use crate::spec::control::{Response, code, errno, software};
 use crate::spec::firmware::Version;
-use crate::spec::session::{DESCRIPTORS, MAX_SESSIONS, PAGE, port};
+use crate::spec::session::{MAX_SESSIONS, PAGE, port};
 use crate::spec::vdma_bar::FIRST_FROM_DEVICE;
 
 /// Sessions at a time: one channel of each direction for each.
@@ -28,8 +30,6 @@ pub(super) const TO_CHIP: usize = 0;
 /// From the chip to the host, as an index.
 pub(super) const TO_HOST: usize = 1;
 
-/// Most descriptors in a ring: full and empty would look alike.
-const ROOM: u32 = DESCRIPTORS - 1;
 /// Where the driver keeps its lists, one after the other. Source: any place in DRAM will do.
 const LISTS: u64 = 0x1_4000_0000;
 const LIST_BYTES: u64 = 0x10_0000;
@@ -65,6 +65,8 @@ struct Way {
     started: bool,
     /// CLOSE came for it.
     closed: bool,
+    /// The two ends cut their transfers differently, and bytes flow on: so many of the host's descriptor are moved.
+    adrift: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -79,14 +81,6 @@ struct Session {
     doomed: bool,
 }
 
-impl Session {
-    fn descriptors(&self, len: usize) -> u32 {
-        u32::try_from(len)
-            .unwrap_or(u32::MAX)
-            .div_ceil(self.page.max(1))
-    }
-}
-
 /// A part of a posted buffer, for the engine.
 #[derive(Debug)]
 pub(super) struct Part {
@@ -96,6 +90,17 @@ pub(super) struct Part {
     /// Bytes that moved already.
     pub(super) at: usize,
     pub(super) page: usize,
+    /// Where the two ends cut differently.
+    pub(super) drift: Option<Drift>,
+}
+
+/// A part whose pages are not the host's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Drift {
+    /// Bytes of the host's first descriptor that moved already.
+    pub(super) taken: usize,
+    /// Where in the part the descriptors end that are available.
+    pub(super) limit: usize,
 }
 
 /// All sessions, and who listens.
@@ -110,6 +115,8 @@ pub(super) struct Sessions {
     pub(super) accepted: Vec<(SessionId, Service)>,
     /// Pairs whose threads have news: bit n for pair n.
     pub(super) woken: u32,
+    /// Channels that the host was given and that belong to no session (a fault).
+    pretended: u32,
 }
 
 impl Sessions {
@@ -121,6 +128,14 @@ impl Sessions {
             life: 0,
             accepted: Vec::new(),
             woken: 0,
+            pretended: 0,
+        }
+    }
+
+    /// The host is given channels that belong to no session (a fault): what it does with them is not its mistake.
+    pub(super) fn pretend(&mut self, channels: [u8; 2]) {
+        for channel in channels {
+            self.pretended |= 1_u32.checked_shl(channel.into()).unwrap_or(0);
         }
     }
 
@@ -131,6 +146,7 @@ impl Sessions {
     /// Nobody listens any more, and every session is gone without a word.
     pub(super) fn clear(&mut self) {
         self.stop_listening();
+        self.pretended = 0;
         self.pairs.fill_with(|| None);
         self.woken = u32::MAX;
     }
@@ -245,8 +261,10 @@ impl Core {
                     "CLOSE of channel {channel}, whose host side still runs"
                 ));
             }
+            let pretended = self.sessions.pretended >> channel & 1 != 0;
+            self.sessions.pretended &= !(1 << channel);
             let Some((pair, way, session)) = self.sessions.of_channel(channel) else {
-                strangers |= 1 << channel;
+                strangers |= u32::from(!pretended) << channel;
                 continue;
             };
             session.open = false;
@@ -334,7 +352,13 @@ impl Core {
 
     /// The host started its side of a channel.
     pub(super) fn note_started(&mut self, channel: u32) {
+        let pretended = self.sessions.pretended >> channel & 1 != 0;
         let Some((pair, way, session)) = self.sessions.of_channel(channel) else {
+            if self.firmware.is_running() && !pretended {
+                self.complaints.add(format!(
+                    "the host side of channel {channel} was started, and no session uses it"
+                ));
+            }
             return;
         };
         if !session.open {
@@ -350,121 +374,5 @@ impl Core {
         if again || doomed {
             self.break_pair(pair);
         }
-    }
-
-    /// Gives a buffer of the chip to a session: to be filled, or to be sent. Not empty.
-    pub(super) fn post(&mut self, id: SessionId, way: usize, bytes: Vec<u8>) -> Result<(), Gone> {
-        let session = self.sessions.get(id)?;
-        session.ways[way].posted.push_back(Posted {
-            len: bytes.len(),
-            bytes,
-            moved: 0,
-            given: 0,
-        });
-        self.offer(id.pair, way);
-        self.work |= self.both_sides_wait(channel_of(id.pair, way));
-        Ok(())
-    }
-
-    /// Makes descriptors of posted buffers available, as far as the ring has room.
-    fn offer(&mut self, pair: usize, way: usize) {
-        let Some(session) = self.sessions.pairs.get_mut(pair).and_then(Option::as_mut) else {
-            return;
-        };
-        let channel = channel_of(pair, way);
-        let mut room = ROOM - self.channels.device_side_waits(channel).min(ROOM);
-        let page = session.page.max(1);
-        for buffer in &mut session.ways[way].posted {
-            let whole = u32::try_from(buffer.len).unwrap_or(u32::MAX).div_ceil(page);
-            let more = room.min(whole - buffer.given);
-            buffer.given += more;
-            room -= more;
-            self.channels.feed_device_side(channel, more);
-            if room == 0 {
-                break;
-            }
-        }
-    }
-
-    /// The next buffer that is filled or sent.
-    pub(super) fn take_done(&mut self, id: SessionId, way: usize) -> Result<Option<Vec<u8>>, Gone> {
-        Ok(self.sessions.get(id)?.ways[way].done.pop_front())
-    }
-
-    /// A buffer that the session is through with, for `len` bytes.
-    pub(super) fn take_spare(&mut self, id: SessionId, len: usize) -> Option<Vec<u8>> {
-        self.sessions.get(id).ok()?.spare.take(len)
-    }
-
-    /// Keeps a buffer for the session's next transfers; what is too much comes back, to be freed by the caller.
-    pub(super) fn put_spare(&mut self, id: SessionId, buffer: Vec<u8>) -> Vec<Vec<u8>> {
-        match self.sessions.get(id) {
-            Ok(session) => session.spare.put(buffer),
-            Err(Gone) => vec![buffer],
-        }
-    }
-
-    /// Takes away what is kept for the session's next transfers, to be freed by the caller.
-    pub(super) fn clear_spare(&mut self, id: SessionId) -> VecDeque<Vec<u8>> {
-        let session = self.sessions.get(id);
-        session.map_or_else(|Gone| VecDeque::new(), |session| session.spare.clear())
-    }
-
-    /// Buffers that wait to be moved, and their bytes.
-    pub(super) fn pending(&mut self, id: SessionId, way: usize) -> Result<(usize, usize), Gone> {
-        let posted = &self.sessions.get(id)?.ways[way].posted;
-        Ok((posted.len(), posted.iter().map(|buffer| buffer.len).sum()))
-    }
-
-    /// Takes the first posted buffer of a channel for the engine, with the number of descriptors that are left of it.
-    pub(super) fn begin_part(&mut self, channel: u32) -> Option<(Part, u32)> {
-        let (pair, way, session) = self.sessions.of_channel(channel)?;
-        let moved = session.ways[way].posted.front()?.moved;
-        let before = session.descriptors(moved);
-        let (number, page) = (session.number, usize::try_from(session.page).ok()?);
-        let front = session.ways[way].posted.front_mut()?;
-        let part = Part {
-            id: SessionId { pair, number },
-            way,
-            bytes: std::mem::take(&mut front.bytes),
-            at: moved,
-            page,
-        };
-        Some((part, front.given.saturating_sub(before)))
-    }
-
-    /// So many bytes of the part that the engine has were moved.
-    pub(super) fn note_moved(&mut self, id: SessionId, way: usize, bytes: usize) {
-        if let Ok(session) = self.sessions.get(id)
-            && let Some(front) = session.ways[way].posted.front_mut()
-        {
-            front.moved += bytes;
-        }
-    }
-
-    /// The engine gives a part back; what is of no more use is returned, to be freed by the caller.
-    pub(super) fn end_part(&mut self, part: Part) -> Vec<Vec<u8>> {
-        let Part { id, way, bytes, .. } = part;
-        let Ok(session) = self.sessions.get(id) else {
-            return vec![bytes];
-        };
-        let way_of = &mut session.ways[way];
-        let Some(front) = way_of.posted.front_mut() else {
-            return vec![bytes];
-        };
-        front.bytes = bytes;
-        let mut spent = Vec::new();
-        if front.moved == front.len
-            && let Some(done) = way_of.posted.pop_front()
-        {
-            if way == TO_CHIP {
-                way_of.done.push_back(done.bytes);
-            } else {
-                spent = session.spare.put(done.bytes);
-            }
-            self.sessions.wake(id.pair);
-        }
-        self.offer(id.pair, way);
-        spent
     }
 }

@@ -1,7 +1,10 @@
 //! The engine in a session: bytes between the host's memory and a buffer of the chip.
 //!
 //! Both ends must cut what they move into the same pages. The host's are its descriptors; the chip's follow from the
-//! length of its buffer. What the hardware does where they differ is unknown; here the session ends.
+//! length of its buffer. What the hardware does where they differ is unknown; here the session ends, or, on a lenient
+//! chip, goes on as a stream of bytes (`drift`).
+
+mod drift;
 
 use super::chip::Shared;
 use super::engine::{Engine, Failure, KNOWN_CONTROL, NAMES, SLICE, wants};
@@ -33,6 +36,10 @@ struct Batch<'a> {
 impl Engine {
     /// Processes a batch of a session.
     pub(super) fn stream(&mut self, shared: &Shared, job: &Job, part: Part) {
+        if let Some(drift) = part.drift {
+            self.drift(shared, job, part, drift);
+            return;
+        }
         let mut batch = Batch {
             job,
             host: part.way,
@@ -44,21 +51,7 @@ impl Engine {
         let mut asked = [false; 2];
         match outcome {
             Ok(last) => asked[batch.host] = last,
-            Err((refusal, index)) => {
-                let descriptor = index.map(|index| self.descriptor(batch.host, index));
-                let bits = descriptor.map_or(0, |descriptor| descriptor.control());
-                let status = control::REQUEST_STATUS | control::REQUEST_STATUS_ON_ERROR;
-                if let Some((index, descriptor)) = index.zip(descriptor)
-                    && bits & status != 0
-                    && shared.change(|core| core.is_current(job))
-                {
-                    let status = Status::new(descriptor.page_size(), true);
-                    Self::write_status(job, batch.host, index, status);
-                }
-                let mut on_error = [false; 2];
-                on_error[batch.host] = wants(bits, control::INTERRUPT_ON_ERROR);
-                refused = Some((refusal, on_error));
-            }
+            Err(failure) => refused = Some(self.report(shared, job, batch.host, failure)),
         }
         let done = std::mem::take(&mut self.done);
         if job.last {
@@ -79,6 +72,33 @@ impl Engine {
             core.end_part(part)
         });
         drop(spent); // Not under the chip's lock: it may be large.
+    }
+
+    /// Writes the status of a descriptor that failed, where it asks for one; gives the refusal and the sides that ask for
+    /// an interrupt.
+    fn report(
+        &self,
+        shared: &Shared,
+        job: &Job,
+        host: usize,
+        failure: Failure,
+    ) -> (Refusal, [bool; 2]) {
+        let (refusal, index) = failure;
+        let descriptor = index.map(|index| self.descriptor(host, index));
+        let bits = descriptor.map_or(0, |descriptor| descriptor.control());
+        let status = control::REQUEST_STATUS | control::REQUEST_STATUS_ON_ERROR;
+        let goes_on = shared.profile.nnc.lenient && matches!(refusal.cause, Cause::Mismatch(_));
+        if let Some((index, descriptor)) = index.zip(descriptor)
+            && bits & status != 0
+            && !goes_on
+            && shared.change(|core| core.is_current(job))
+        {
+            let status = Status::new(descriptor.page_size(), true);
+            Self::write_status(job, host, index, status);
+        }
+        let mut on_error = [false; 2];
+        on_error[host] = wants(bits, control::INTERRUPT_ON_ERROR);
+        (refusal, on_error)
     }
 
     /// Moves the pages of a batch; whether the last one asks for the host's interrupt, which is still to be raised.
@@ -210,8 +230,28 @@ impl Batch<'_> {
         Ok(())
     }
 
-    /// What a descriptor must be; gives its bytes. `at` is where its page begins in the chip's buffer.
+    /// What a descriptor must be, with the page that the chip has there; gives its bytes. `at` is where its page begins
+    /// in the chip's buffer.
     fn check(&self, index: u32, descriptor: &Descriptor, at: usize) -> Result<usize, Refusal> {
+        let len = self.size_of(index, descriptor)?;
+        let expected = self.part.page.min(self.part.bytes.len().saturating_sub(at));
+        if len == expected {
+            return Ok(len);
+        }
+        let number = self.job.sides[self.host].next() + index;
+        let name = NAMES[self.host];
+        let text = format!(
+            "descriptor {number} of the {name} side has {len} bytes where the other end has {expected}: transfers of different sizes"
+        );
+        Err(Refusal {
+            side: self.host,
+            code: error::DESCRIPTOR,
+            cause: Cause::Mismatch(text),
+        })
+    }
+
+    /// What any descriptor must be; gives its bytes.
+    fn size_of(&self, index: u32, descriptor: &Descriptor) -> Result<usize, Refusal> {
         let number = self.job.sides[self.host].next() + index;
         if self.job.bad == Some(number) {
             return Err(Refusal {
@@ -230,19 +270,7 @@ impl Batch<'_> {
         } else if !(1..=MAX_PAGE).contains(&descriptor.page_size()) {
             "has no size of a page"
         } else {
-            let len = usize::try_from(descriptor.page_size()).unwrap_or(0);
-            let expected = self.part.page.min(self.part.bytes.len().saturating_sub(at));
-            if len == expected {
-                return Ok(len);
-            }
-            let text = format!(
-                "descriptor {number} of the {name} side has {len} bytes where the other end has {expected}: transfers of different sizes"
-            );
-            return Err(Refusal {
-                side: self.host,
-                code: error::DESCRIPTOR,
-                cause: Cause::Mismatch(text),
-            });
+            return Ok(usize::try_from(descriptor.page_size()).unwrap_or(0));
         };
         let text = format!("descriptor {number} of the {name} side {wrong}: {descriptor:?}");
         Err(Refusal::of_host(self.host, error::DESCRIPTOR, text))

@@ -35,7 +35,7 @@ const FRAME_TIME: Duration = Duration::from_millis(5);
 /// | key | value |
 /// |---|---|
 /// | `opcodes` | `accelerator`, or `full`: also those for cameras and Ethernet |
-/// | `lenient` | `on` or `off`: whether it goes on where a host's mistake might pass unnoticed on hardware |
+/// | `lenient` | `on` or `off`: whether it goes on where a host's mistake might pass unnoticed on hardware, complaining; in SoC mode too |
 /// | `silent` | `on` or `off`: whether a request with a wrong MD5 is not answered at all |
 /// | `extended` | `on` or `off`: whether it is a build with extended checks |
 /// | `fw-memory` | bytes for action lists (81920) |
@@ -45,7 +45,8 @@ const FRAME_TIME: Duration = Duration::from_millis(5);
 pub struct NncOptions {
     /// Which opcodes it has.
     pub opcodes: Opcodes,
-    /// Whether it goes on where a host's mistake might pass unnoticed on hardware.
+    /// Whether it goes on where a host's mistake might pass unnoticed on hardware. In SoC mode too: there it decides
+    /// about sessions whose two ends cut their transfers differently.
     pub lenient: bool,
     /// Whether a request with a wrong MD5 is not answered at all.
     pub silent: bool,

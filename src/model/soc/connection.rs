@@ -15,6 +15,7 @@ use crate::model::service::{self, Stream};
 use crate::spec::rpc::{
     BUFFER_TIMEOUT, Framing, HEADER, Header, MAGIC, MAX_BODY, MESSAGE, Method, Status,
 };
+use crate::spec::session::PAGE;
 
 /// Longest buffer that follows a message: what the smaller boards have room for. Source: inferred; unconfirmed.
 const LARGEST_BUFFER: usize = 2 << 30;
@@ -32,6 +33,12 @@ pub(super) struct Request {
     pub(super) inputs: Vec<Vec<u8>>,
     /// Of an inference: whether there was a record for it.
     pub(super) record: Option<Result<(), Status>>,
+}
+
+/// About half of a buffer, cut where both ends may cut.
+fn first_half(buffer: &[u8]) -> Vec<u8> {
+    let page = usize::try_from(PAGE).unwrap_or(1);
+    buffer[..buffer.len() / 2 / page * page].to_vec()
 }
 
 /// What answers a request.
@@ -186,6 +193,14 @@ impl Connection {
         request: &Request,
         outcome: Outcome,
     ) -> bool {
+        if let Outcome::Failed(Status::RPC_FAILED) | Outcome::FailedForGood(Status::RPC_FAILED) =
+            outcome
+        {
+            self.complain(format!(
+                "the body of a request for method {} makes no sense",
+                request.action
+            ));
+        }
         let (reply, goes_on) = match outcome {
             Outcome::Reply(reply) => (Ok(reply), true),
             Outcome::Failed(status) => (Err(status), true),
@@ -196,10 +211,16 @@ impl Connection {
         if !self.server.settings.reply_delay.is_zero() {
             self.stream.rest(self.server.settings.reply_delay);
         }
+        let registers = method == Some(Method::SetNotification) && reply.is_ok();
+        let storm = |what| matches!(what, RpcWrong::Storm(_));
+        let early = registers && lock(&self.server.faults).plans_rpc(request.action, storm);
+        if early {
+            self.arm(request);
+        }
         let sent = self
             .reply(request.message_id, request.action, reply)
             .is_ok();
-        if sent && method == Some(Method::SetNotification) {
+        if sent && registers && !early {
             self.arm(request);
         }
         if sent && !goes_on && self.stream.flush(WRITE_LIMIT).is_err() {
@@ -255,24 +276,31 @@ impl Connection {
         let wrong = |what| what != RpcWrong::CloseInInput;
         let wrong = lock(&self.server.faults).fire_rpc(action, wrong);
         match wrong {
-            None | Some(RpcWrong::CloseEarly | RpcWrong::CloseInInput) => {}
+            None
+            | Some(
+                RpcWrong::BadSize
+                | RpcWrong::CloseEarly
+                | RpcWrong::CloseInOutput
+                | RpcWrong::CloseInInput,
+            ) => {}
             Some(RpcWrong::Slow(time)) => self.stream.rest(time),
             Some(RpcWrong::Drop) => return Ok(()),
             Some(RpcWrong::Twice) => twice = true,
             Some(RpcWrong::WrongId) => header.message_id = (!message_id).into(),
+            Some(RpcWrong::WrongAction) => header.action_id = (action ^ 1).into(),
+            Some(RpcWrong::BadBody) => body = vec![0xff; 9],
             Some(RpcWrong::Status(forced)) => {
                 status = Status(forced);
                 (body, buffers) = (Vec::new(), Vec::new());
             }
             Some(RpcWrong::BadMagic) => header.magic = (!MAGIC).into(),
-            Some(RpcWrong::BadSize) => {}
             Some(RpcWrong::ShortOutput) => {
                 if let Some(last) = buffers.last_mut() {
                     last.pop();
                 }
             }
             Some(RpcWrong::Close) => return Err(service::Ended::Closed),
-            Some(RpcWrong::Storm(count)) => self.storm(count)?,
+            Some(RpcWrong::Storm(count)) => self.storm(count, message_id)?,
             Some(RpcWrong::Die(pause)) => {
                 self.server.system.die(pause);
                 return Err(service::Ended::Closed);
@@ -284,7 +312,10 @@ impl Connection {
             header.size = u32::try_from(MAX_BODY + 1).unwrap_or(0).into();
         }
         let mut parts = self.message(&header, body);
-        if wrong == Some(RpcWrong::CloseEarly) {
+        if let Some(RpcWrong::CloseEarly | RpcWrong::CloseInOutput) = wrong {
+            if wrong == Some(RpcWrong::CloseInOutput) {
+                parts.extend(buffers.first().map(|first| first_half(first)));
+            }
             self.stream.send(parts, WRITE_LIMIT)?;
             // What is queued goes out before the end.
             self.stream.flush(WRITE_LIMIT)?;

@@ -6,6 +6,7 @@ use prost::Message;
 
 use super::connection::{Connection, Outcome, Reply, Request, Step};
 use super::lock;
+use crate::model::rpc_fault::RpcWrong;
 use crate::spec::rpc::types::{
     CacheBuffersReply, CreateInferModelRequest, EchoRequest, Handle, HandleReply, HandleRequest,
     InitCacheRequest, SetSchedulerPriorityRequest, SetSchedulerThresholdRequest,
@@ -167,6 +168,10 @@ impl Connection {
                 buffers: std::mem::take(&mut request.inputs),
             },
             Method::Reset => {
+                let refused = |what| matches!(what, RpcWrong::Status(_));
+                if lock(&self.server.faults).plans_rpc(request.action, refused) {
+                    return Ok(Some(Reply::empty())); // On its way out it becomes the refusal.
+                }
                 self.server.system.reboot();
                 return Err(Outcome::Close);
             }

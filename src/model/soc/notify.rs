@@ -14,7 +14,7 @@ use crate::spec::rpc::types::{
     SetNotificationRequest, TemperatureAlarm, ThrottlingChange, callback, notification::Body,
 };
 use crate::spec::rpc::value::notification as kind;
-use crate::spec::rpc::{Header, Status};
+use crate::spec::rpc::{Dialect, Header, Status};
 
 /// Power in watts from which the over-current alarm speaks. Source: any number will do.
 const OVERCURRENT: f32 = 5.0;
@@ -90,11 +90,15 @@ impl Connection {
         Ok(())
     }
 
-    /// Sends `count` notifications (a fault), where there is a registration for any.
-    pub(super) fn storm(&self, count: u32) -> Result<(), Ended> {
+    /// Sends `count` notifications (a fault), where there is a registration for any: of the one that the request with
+    /// this id made, if it made one.
+    pub(super) fn storm(&self, count: u32, message_id: u32) -> Result<(), Ended> {
         let registrations = lock(&self.registrations);
-        let travelling = |(key, _): &(&(u32, u32), _)| kind::TRAVELLING.contains(&key.1);
-        if let Some((&(_, number), registration)) = registrations.iter().find(travelling) {
+        let all = registrations.iter();
+        let mut travelling = all.filter(|(key, _)| kind::TRAVELLING.contains(&key.1));
+        let own = |(_, registration): &(_, &Registration)| registration.message_id == message_id;
+        let found = travelling.clone().find(own).or_else(|| travelling.next());
+        if let Some((&(_, number), registration)) = found {
             for _ in 0..count {
                 self.notify(number, registration)?;
             }
@@ -120,6 +124,8 @@ impl Connection {
                 threshold: OVERCURRENT,
                 last_violation: false,
             })),
+            // Older firmware has no form for it.
+            kind::THROTTLING_CHANGE if self.server.settings.dialect != Dialect::D => return Ok(()),
             kind::THROTTLING_CHANGE => Some(Body::ThrottlingChange(ThrottlingChange {
                 state: sensors.throttling(now),
             })),

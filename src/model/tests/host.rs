@@ -130,6 +130,11 @@ impl Bench {
         self.enable_interrupts();
     }
 
+    /// D3hot.
+    pub(super) fn sleep(&self) {
+        self.chip.config_write(0xfc, 3, ByteEnables(0b0011));
+    }
+
     pub(super) fn enable_interrupts(&mut self) {
         let mask = self.read(CONFIG, 0x188);
         self.write(CONFIG, 0x188, mask | 0xff00_ffff);

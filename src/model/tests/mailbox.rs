@@ -97,3 +97,84 @@ fn another_use_of_the_window_leaves_the_mailbox_alone() {
     assert_eq!(bench.query(), driver_info([5, 2, 0]));
     bench.assert_no_complaints();
 }
+
+#[test]
+fn exchanges_go_wrong_as_planned() {
+    let mut bench = Bench::new(
+        "default,loaded=5.2.0",
+        "mailbox-status=-5@query,mailbox-status=7@close+1,mailbox-wrong-code@query",
+    );
+    let refused = bench.query();
+    assert_eq!(refused[..8], [2, 1, 0, 0, 0xfb, 0xff, 0xff, 0xff]);
+    assert_eq!(bench.query()[..2], [3, 1]);
+    assert_eq!(bench.query(), driver_info([5, 2, 0]));
+    assert_eq!(bench.exchange(0x100, 12133)[8..10], [0, 16]);
+    bench.exchange(0x101, 0);
+    let refused = bench.exchange(0x101, 0x0001_0001);
+    assert_eq!(refused[..8], [1, 1, 0, 0, 7, 0, 0, 0]);
+    // A request that was refused was not carried out.
+    assert_eq!(bench.exchange(0x100, 12133)[8..10], [1, 17]);
+    bench.exchange(0x101, 0x0003_0003);
+    assert_eq!(bench.exchange(0x100, 12133)[8..10], [0, 16]);
+    bench.assert_no_complaints();
+
+    // What lies there is the request still.
+    let mut bench = Bench::new("default,loaded=5.2.0", "mailbox-no-write");
+    let request = bench.exchange(0x100, 12133);
+    assert_eq!(request[..8], [0, 1, 0, 0, 0x65, 0x2f, 0, 0]);
+    assert_eq!(request[8..], [0; 16]);
+
+    let mut bench = Bench::new("default,loaded=5.2.0", "mailbox-again,mailbox-stray-close");
+    assert_eq!(bench.query(), driver_info([5, 2, 0]));
+    bench.settle();
+    assert_eq!(
+        bench.handle(),
+        (0x10, 0),
+        "nothing was asked, the interrupt came all the same"
+    );
+    assert_eq!(bench.memory.interrupts(), 2);
+    bench.write(ACCESS, 0, 0x102);
+    bench.write(ACCESS, 0x1754, 8);
+    bench.wait_for(0x30, 0);
+    assert_eq!(bench.query(), driver_info([5, 2, 0]));
+    bench.assert_no_complaints();
+}
+
+#[test]
+fn channels_that_belong_to_nobody_are_no_mistake_of_the_host() {
+    for (channels, bitmap) in [("3/20", 0x0010_0008), ("17/4", 0x0002_0010), ("0/40", 1)] {
+        let faults = format!("mailbox-channels={channels}");
+        let mut bench = Bench::new("default,loaded=5.2.0", &faults);
+        assert_eq!(
+            bench.exchange(0x101, 0)[..2],
+            [1, 1],
+            "only CONNECT gives channels"
+        );
+        let answer = bench.exchange(0x100, 12133);
+        let given: Vec<u8> = channels
+            .split('/')
+            .map(|text| text.parse().unwrap())
+            .collect();
+        assert_eq!(answer[8..10], given);
+        bench.start_side(0x20 * 3, 0x4000_0000, 0);
+        bench.stop_side(0x20 * 3);
+        assert_eq!(bench.exchange(0x101, bitmap)[4..8], [0; 4]);
+        let complaints = bench.chip.complaints();
+        assert_eq!(complaints.is_empty(), channels == "3/20", "{complaints:?}");
+        assert_eq!(bench.exchange(0x100, 12133)[8..10], [0, 16]);
+    }
+}
+
+#[test]
+fn ports_of_services_that_the_chip_lacks_are_refused_and_what_is_reserved_is_ignored() {
+    let mut bench = Bench::new("default,loaded=5.2.0", "none");
+    for port in [12145, 12147, 12149] {
+        let refused = bench.exchange(0x100, port);
+        assert_eq!(refused[..8], [0, 1, 0, 0, 0x91, 0xff, 0xff, 0xff], "{port}");
+    }
+    assert_eq!(
+        bench.exchange(0x100, 0xabcd_0000 | 12133)[4..10],
+        [0, 0, 0, 0, 0, 16]
+    );
+    bench.assert_no_complaints();
+}

@@ -3,6 +3,7 @@
 mod boot;
 mod boot_failures;
 mod bus;
+mod drift;
 mod fault;
 mod files;
 mod host;
@@ -12,5 +13,6 @@ mod nnc;
 mod random;
 mod rpc;
 mod rpc_faults;
+mod rpc_limits;
 mod session;
 mod vdma;

@@ -26,7 +26,7 @@ pub(super) fn hex(text: &str) -> Vec<u8> {
         .collect()
 }
 
-fn word(bytes: &[u8], at: usize) -> u32 {
+pub(super) fn word(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
 }
 
@@ -101,6 +101,12 @@ impl Client {
         let (status, body) = self.ask(action, body);
         assert_eq!(status, 0, "method {action}");
         body
+    }
+
+    /// Closes; the host was told of exactly these mistakes.
+    pub(super) fn complained(mut self, complaints: &[&str]) {
+        self.bench.close(&self.session);
+        assert_eq!(self.bench.chip.complaints(), complaints);
     }
 
     pub(super) fn done(mut self) {
@@ -379,12 +385,16 @@ fn what_is_out_of_step_or_unknown_ends_the_connection() {
         let session = client.session;
         client.bench.close(&session);
     }
-    // A body that makes no sense is an error of this request only.
+    // A body that makes no sense is an error of this request only; so is text that is none.
     let mut client = Client::new(LOADED, "none");
     client.get(20, "");
     assert_eq!(client.ask(24, "FF").0, 77);
+    assert_eq!(client.ask(0, "0A 04 08 01 12 02 C3 28").0, 77);
     client.get(24, "0A 00");
-    client.done();
+    client.complained(&[
+        "RPC client 1: the body of a request for method 24 makes no sense",
+        "RPC client 1: the body of a request for method 0 makes no sense",
+    ]);
 }
 
 #[test]

@@ -12,6 +12,11 @@ fn replies_go_wrong_as_planned() {
             "rpc-wrong-id@24",
             Reply(!1, 24, 0, hex("0D 00 00 36 42 15 00 00 39 42 18 01")),
         ),
+        (
+            "rpc-wrong-action@24",
+            Reply(1, 25, 0, hex("0D 00 00 36 42 15 00 00 39 42 18 01")),
+        ),
+        ("rpc-bad-body@24", Reply(1, 24, 0, vec![0xff; 9])),
     ] {
         let mut client = Client::new(LOADED, fault);
         client.get(20, "");
@@ -56,6 +61,54 @@ fn replies_go_wrong_as_planned() {
         assert_eq!(client.reply().1, 37);
     }
     assert_eq!(client.reply().1, 24);
+    client.done();
+}
+
+#[test]
+fn messages_can_be_out_of_step_and_end_in_the_middle() {
+    for (fault, head) in [
+        ("rpc-bad-magic", "CD BB AA 75|02 00 00 00"),
+        ("rpc-bad-size", "32 44 55 8A|01 08 00 00"),
+    ] {
+        let mut client = Client::new(LOADED, fault);
+        client.request(20, &[]);
+        assert_eq!(client.receive(2068)[..8], hex(head), "{fault}");
+        client.done();
+    }
+
+    let mut client = Client::new(LOADED, "rpc-close-in-output@36");
+    let data = super::files::noise(4000, 1);
+    client.request(36, &hex("08 A0 1F"));
+    client.send(&data);
+    assert_eq!(client.reply().2, 0);
+    client.bench.launch(&mut client.session, 1, 4000);
+    client.closed();
+    assert_eq!(client.bench.received(&client.session, 1536), data[..1536]);
+    assert_eq!(client.bench.received(&client.session, 1537)[1536], 0);
+    client.done();
+}
+
+#[test]
+fn a_notification_can_overtake_the_reply_of_its_registration() {
+    let mut client = Client::new(LOADED, "rpc-storm=1@33+1");
+    client.get(20, "");
+    client.get(33, "0A 00 10 0D 1A 02 08 0D");
+    let registering = client.request(33, &hex("0A 00 10 0E 1A 02 08 0E"));
+    let Reply(of, action, _, body) = client.reply();
+    assert_eq!(
+        (of, action, &body[..4]),
+        (registering, 37, &hex("0A 02 08 0E")[..])
+    );
+    assert_eq!(client.reply(), Reply(registering, 33, 0, Vec::new()));
+    client.done();
+}
+
+#[test]
+fn a_reboot_can_be_refused() {
+    let mut client = Client::new(LOADED, "rpc-status=8@38");
+    client.get(20, "");
+    assert_eq!(client.ask(38, "").0, 8);
+    client.get(24, "0A 00");
     client.done();
 }
 
@@ -108,7 +161,9 @@ fn the_vendors_defects_can_be_had() {
     client.bench.close(&client.session);
     let answer = client.bench.exchange(0x100, RPC);
     assert_eq!(answer[4..8], [0x91, 0xff, 0xff, 0xff]);
-    client.bench.assert_no_complaints();
+    client
+        .bench
+        .assert_complaint("configured model 0 was run, which is not known");
 
     let mut client = Client::new(QUIRKS, "none");
     client.request(99, &[]);
@@ -153,7 +208,7 @@ fn requests_are_read_while_one_is_acted_on_and_answered_in_order() {
     let Reply(id, _, status, _) = client.reply();
     assert_eq!((id, status), (bad, 77));
     client.closed();
-    client.done();
+    client.complained(&["RPC client 1: the body of a request for method 2 makes no sense"]);
 }
 
 #[test]

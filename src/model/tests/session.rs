@@ -9,7 +9,7 @@ use crate::model::ChipState;
 use crate::transport::local::Host;
 
 const ECHO: &str = "default,loaded=5.2.0,echo=7";
-const ECHO_PORT: u32 = 7;
+pub(super) const ECHO_PORT: u32 = 7;
 /// Where the lists lie: one MiB for each channel.
 const RINGS: u64 = 0x4000_0000;
 /// Where the data of a channel lies.
@@ -87,6 +87,15 @@ impl Bench {
             .unwrap();
     }
 
+    /// Launches one descriptor with this first word.
+    pub(super) fn launch_word(&mut self, session: &mut Session, way: usize, word: u32) {
+        let channel = session.channels[way];
+        let list = RINGS + 0x10_0000 * u64::from(channel);
+        self.put_descriptor(list, session.next[way], word, session.data[way]);
+        session.next[way] += 1;
+        self.feed_side(host_side(channel), session.next[way]);
+    }
+
     pub(super) fn launch(&mut self, session: &mut Session, way: usize, len: usize) {
         self.launch_cut(session, way, len, usize::MAX);
     }
@@ -152,7 +161,7 @@ impl Bench {
 }
 
 /// The head of an echo.
-fn head(sent: usize, wanted: usize) -> [u8; 8] {
+pub(super) fn head(sent: usize, wanted: usize) -> [u8; 8] {
     let numbers = [sent, wanted].map(|len| u32::try_from(len).unwrap());
     let mut head = [0; 8];
     head[..4].copy_from_slice(&numbers[0].to_le_bytes());
@@ -350,6 +359,7 @@ fn a_bad_descriptor_ends_the_session_with_an_error() {
         (8 << 8 | 0x6e, 0, "unknown control bits"),
         (8 << 8 | 0x2e, 6, "wrong data id"),
         (0x2e, 0, "no size of a page"),
+        (0x1001 << 8 | 0x2e, 0, "no size of a page"),
         (8 << 8 | 0x2e, 1 << 40, "its data can't be reached"),
     ] {
         let mut bench = Bench::new(ECHO, "none");
@@ -372,6 +382,7 @@ fn a_count_back_or_over_the_free_room_ends_the_session() {
     bench.feed_side(side, 3);
     bench.wait_for(0x20, 0);
     bench.assert_complaint("the available count of the host side of channel 16 went from 5 to 3");
+    assert_ne!(bench.read(VDMA, side + 8) & 0xff, 0);
     assert!(!bench.is_active(&session, 0));
 }
 

@@ -299,10 +299,15 @@ fn descriptors_outside_of_a_session_wait_and_are_complained_about() {
     let (host, _) = pages(&[512]);
     bench.memory.put(HOST_LIST, list(&host));
     bench.start_side(0, HOST_LIST, 0);
+    bench.assert_complaint("channel 0 was started, and no session uses it");
     bench.feed_side(0, 1);
     bench.settle();
     assert_eq!(bench.read(VDMA, 4), 0);
-    bench.assert_complaint("no session uses it");
+    let complaints = bench.chip.complaints();
+    assert!(
+        complaints[1].contains("given descriptors, but no session uses it"),
+        "{complaints:?}"
+    );
 }
 
 #[test]

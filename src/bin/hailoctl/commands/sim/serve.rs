@@ -27,17 +27,19 @@ Profiles: NAME[,KEY=VALUE...]
          version=VERSION  layout=4.x|5.0|5.1  timing=on|off
          chip=hailo10h|hailo12l|hailo15l  mode=soc|nnc
          serial=TEXT  temperature=DEGREES  power=on|off  loopback=on|off  quirks=on|off
-         reply-delay=MS  echo=PORT
-         and in NNC mode opcodes=full|accelerator  lenient=on|off  silent=on|off  extended=on|off
+         reply-delay=MS  echo=PORT  lenient=on|off (go on where hardware might not notice a mistake)
+         and in NNC mode opcodes=full|accelerator  silent=on|off  extended=on|off
          fw-memory=BYTES  reset-delay=MS  frame-time=US
 
 Faults: NAME[=VALUE][:TIMES], TIMES being once, always or a number
   stall-stage=N fail-stage=N reset-at-stage=N fail-after=BYTES lose-irq spurious-irq irq-storm[=N]
   all-ones-after=N descriptor-error=K stuck-channel=C stray-dma=ADDRESS wrong-version[=V]
   no-response connect-status=N drop-session sku=N slow=MS notify=ID
+  and of the mailbox, NAME[=VALUE][@connect|@close|@query|@power-off][+SKIP]: mailbox-status=N
+  mailbox-wrong-code mailbox-no-write mailbox-again mailbox-stray-close mailbox-channels=IN/OUT
   and of the RPC server, NAME[=VALUE][@METHOD][+SKIP]: rpc-slow=MS rpc-drop rpc-twice rpc-wrong-id
-  rpc-status=N rpc-bad-magic rpc-bad-size rpc-close rpc-close-early rpc-short-output
-  rpc-close-in-input rpc-storm=N rpc-die=MS
+  rpc-wrong-action rpc-status=N rpc-bad-magic rpc-bad-size rpc-bad-body rpc-close rpc-close-early
+  rpc-close-in-output rpc-short-output rpc-close-in-input rpc-storm=N rpc-die=MS
   and of the firmware in NNC mode, NAME[=VALUE][@OPCODE][+SKIP]: nnc-drop nnc-lose-irq nnc-late=MS
   nnc-bad-md5 nnc-bad-size nnc-wrong-opcode nnc-no-ack nnc-bad-version nnc-long nnc-status=N
   nnc-reset nnc-storm=N nnc-event=ID nnc-event-count=ID nnc-event-size=BYTES nnc-log-flood=BYTES
