@@ -7,13 +7,13 @@ use super::dispatch::id;
 use super::lock;
 use crate::spec::board::Chip;
 use crate::spec::firmware::Version;
-use crate::spec::rpc::Status;
 use crate::spec::rpc::types::{
     ArchitectureReply, ExtendedInfoReply, FetchLogsReply, FetchLogsRequest, FirmwareVersion,
     HealthReply, HealthReply500, IdentifyReply, Identity, PerformanceReply, SupportedFeatures,
     TemperatureReply,
 };
 use crate::spec::rpc::value::{ARCHITECTURE_10H, ARCHITECTURE_12L, info, log};
+use crate::spec::rpc::{Dialect, Status};
 
 /// Version of the control protocol.
 const PROTOCOL: u32 = 2;
@@ -85,7 +85,8 @@ impl Connection {
         Ok(Reply::of(&ExtendedInfoReply {
             features: Some(SupportedFeatures {
                 pcie: true,
-                power_measurement: self.server.settings.power_sensor,
+                power_measurement: self.server.settings.power_sensor
+                    && self.server.settings.dialect >= Dialect::C,
                 ..SupportedFeatures::default()
             }),
             soc_id: (0..info::SOC_ID)

@@ -107,12 +107,10 @@ impl Connection {
             }
             Method::GetLatency => self.latency(request.handle()?)?,
             Method::Activate => self.activate(request.handle()?)?,
-            Method::Deactivate => {
-                self.configured(request.handle()?)?.set_active(false);
-                Reply::empty()
-            }
+            Method::Deactivate => self.deactivate(request.handle()?)?,
             Method::Shutdown => {
                 let configured = self.configured(request.handle()?)?;
+                self.deactivate(configured.handle)?;
                 self.shut_down(&configured)?;
                 Reply::empty()
             }

@@ -1,53 +1,28 @@
-//! Configured models and the inferences that clients ask of them.
+//! The inferences that clients ask of configured models.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::configured::{Configured, check_sizes};
 use super::connection::{Connection, Outcome, Reply, Request, Step};
 use super::dispatch::id;
 use super::lock;
-use super::network::{Model, Port, ports};
+use super::network::Port;
 use super::objects::QUEUE;
+use crate::model::service::Ended;
 use crate::spec::rpc::types::{
-    BufferInfo, ConfigureRequest, LatencyReply, RunAsyncRequest, RunForDurationRequest,
-    RunForDurationRequest510,
+    BufferInfo, RunAsyncRequest, RunForDurationRequest, RunForDurationRequest510,
 };
-use crate::spec::rpc::value::{DEFAULT_PRIORITY, latency, memory};
+use crate::spec::rpc::value::memory;
 use crate::spec::rpc::{BUFFER_TIMEOUT, Dialect, Method, Status};
 
+/// Kinds of memory that a client can have.
+const KINDS: [u32; 2] = [memory::PLAIN, memory::DMA_BUF];
 /// Records of inferences: two for each that may be in flight.
 const RECORDS: u32 = 2 * QUEUE;
 /// How long a shutdown waits for the inference at work.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(10);
-
-/// What changes in a configured model.
-#[derive(Debug)]
-pub(super) struct State {
-    pub(super) priority: u32,
-    /// Runs without the scheduler.
-    active: bool,
-    pub(super) shut_down: bool,
-    /// Frames accepted so far.
-    frames: u64,
-    pub(super) in_flight: u32,
-    /// Time of frames measured, and how many.
-    pub(super) measured: (Duration, u32),
-    cache_at: u32,
-}
-
-/// A configured model.
-#[derive(Debug)]
-pub(super) struct Configured {
-    pub(super) owner: u32,
-    pub(super) handle: u32,
-    pub(super) model: Arc<Model>,
-    pub(super) scheduled: bool,
-    pub(super) inputs: Vec<Port>,
-    pub(super) outputs: Vec<Port>,
-    latency_flag: u32,
-    pub(super) state: Mutex<State>,
-}
 
 /// Again and again for a time.
 #[derive(Clone, Copy, Debug)]
@@ -75,93 +50,6 @@ pub(super) struct Jobs {
     pub(super) waiting: VecDeque<Job>,
     /// The client goes.
     pub(super) stop: bool,
-}
-
-impl Configured {
-    pub(super) fn new(
-        model: Arc<Model>,
-        body: &ConfigureRequest,
-        scheduled: bool,
-        handle: u32,
-    ) -> Result<Self, Status> {
-        Ok(Self {
-            owner: model.owner,
-            handle,
-            inputs: ports(&model.inputs, &body.inputs)?,
-            outputs: ports(&model.outputs, &body.outputs)?,
-            model,
-            scheduled,
-            latency_flag: body.latency_flag,
-            state: Mutex::new(State {
-                priority: DEFAULT_PRIORITY,
-                active: false,
-                shut_down: false,
-                frames: 0,
-                in_flight: 0,
-                measured: (Duration::ZERO, 0),
-                cache_at: 0,
-            }),
-        })
-    }
-
-    pub(super) fn set_active(&self, active: bool) {
-        lock(&self.state).active = active;
-    }
-
-    pub(super) fn has_caches(&self) -> bool {
-        self.model.cache_len.is_some()
-    }
-
-    /// Moves the position in the KV caches, modulo their length.
-    pub(super) fn move_cache(&self, delta: i32) -> Step<()> {
-        let len = self.model.cache_len.ok_or(Status::INVALID_OPERATION)?;
-        let mut state = lock(&self.state);
-        let at = (i64::from(state.cache_at) + i64::from(delta)).rem_euclid(i64::from(len.max(1)));
-        state.cache_at = u32::try_from(at).unwrap_or(0);
-        Ok(())
-    }
-
-    /// Sets the position in the KV caches.
-    pub(super) fn set_cache(&self, at: u32) -> Step<()> {
-        let len = self.model.cache_len.ok_or(Status::INVALID_OPERATION)?;
-        if at >= len {
-            return Err(Status::INVALID_ARGUMENT.into());
-        }
-        lock(&self.state).cache_at = at;
-        Ok(())
-    }
-
-    /// Whether another inference can start: the state of the model decides.
-    fn check(&self) -> Result<(), Status> {
-        let state = lock(&self.state);
-        if state.shut_down {
-            Err(Status::STREAM_ABORT)
-        } else if !self.scheduled && !state.active {
-            Err(Status::STREAM_NOT_ACTIVATED)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Checks the announced sizes against the frames.
-    fn check_sizes(&self, inputs: &[BufferInfo], outputs: &[BufferInfo]) -> Result<(), Status> {
-        let mut rest = inputs.iter();
-        for port in &self.inputs {
-            let mut missing = port.bytes;
-            while missing > 0 {
-                let piece = rest.next().ok_or(Status::INVALID_ARGUMENT)?;
-                let piece = usize::try_from(piece.size).unwrap_or(usize::MAX);
-                missing = missing.checked_sub(piece).ok_or(Status::INTERNAL_FAILURE)?;
-            }
-        }
-        let same = |(info, port): (&BufferInfo, &Port)| {
-            usize::try_from(info.size).is_ok_and(|size| size == port.bytes)
-        };
-        let fits = outputs.len() == self.outputs.len()
-            && rest.next().is_none()
-            && outputs.iter().zip(&self.outputs).all(same);
-        fits.then_some(()).ok_or(Status::INVALID_ARGUMENT)
-    }
 }
 
 /// What a request for an inference asks for.
@@ -217,13 +105,16 @@ impl Connection {
     /// How many outputs a configured model has. Where it is not known nobody knows how many inputs follow.
     fn outputs_of(&self, handle: u32) -> Step<usize> {
         let configured = self.configured(handle).map_err(|_| {
+            self.complain(format!(
+                "configured model {handle} was run, which is not known"
+            ));
             if self.server.settings.quirks {
                 self.server.system.die(BUFFER_TIMEOUT);
                 return Outcome::Close;
             }
             Outcome::FailedForGood(Status::NOT_FOUND)
         })?;
-        Ok(configured.outputs.len())
+        Ok(configured.outputs().len())
     }
 
     /// Takes a record for a frame, and its inputs.
@@ -251,13 +142,24 @@ impl Connection {
         let (before, after) = infos.split_at(infos.len().saturating_sub(outputs));
         let record = request.record.unwrap_or(Ok(()));
         let inputs = std::mem::take(&mut request.inputs);
+        let name = configured.handle;
         let checked = record.and_then(|()| {
-            self.model(model).map_err(|_| Status::NOT_FOUND)?;
+            if self.model(model).is_err() {
+                self.complain(format!("configured model {name} was run with infer model {model}, which is not known"));
+                return Err(Status::NOT_FOUND);
+            }
             if model != configured.model.handle {
                 self.complain(format!(
-                    "configured model {} was run with infer model {model}, it is of {}",
-                    configured.handle, configured.model.handle
+                    "configured model {name} was run with infer model {model}, it is of {}",
+                    configured.model.handle
                 ));
+                return Err(Status::INVALID_ARGUMENT);
+            }
+            if let Some(strange) = infos.iter().find(|info| !KINDS.contains(&info.kind)) {
+                self.complain(format!("configured model {name} was run with memory of kind {}", strange.kind));
+            }
+            if repeat.is_some_and(|repeat| repeat.time.is_zero()) {
+                self.complain(format!("configured model {name} was run for no time"));
                 return Err(Status::INVALID_ARGUMENT);
             }
             if repeat.is_some_and(|repeat| repeat.outputs)
@@ -271,12 +173,28 @@ impl Connection {
                     size: u32::try_from(port.bytes).unwrap_or(0),
                     kind: memory::PLAIN,
                 };
-                expected = configured.outputs.iter().map(info).collect::<Vec<_>>();
+                expected = configured.outputs().iter().map(info).collect::<Vec<_>>();
                 &expected
             } else {
                 after
             };
-            configured.check_sizes(before, after)?;
+            if let Some(latest) = configured.model.latest_but(&configured.ports) {
+                self.complain(format!(
+                    "configured model {name} was run after its infer model was configured otherwise: the server goes by that"
+                ));
+                check_sizes(&latest, before, after)?;
+            }
+            check_sizes(&configured.ports, before, after).inspect_err(|_| {
+                let bytes = |infos: &[BufferInfo]| -> Vec<u32> {
+                    infos.iter().map(|info| info.size).collect()
+                };
+                let [inputs, outputs] = &configured.ports;
+                self.complain(format!(
+                    "configured model {name} was run with inputs of {:?} and outputs of {:?} bytes, it has {inputs:?} and {outputs:?}",
+                    bytes(before),
+                    bytes(after),
+                ));
+            })?;
             configured.check()
         });
         if let Err(status) = checked {
@@ -285,11 +203,17 @@ impl Connection {
             }
             return Err(status.into());
         }
-        let frame = {
+        let (frame, out) = {
             let mut state = lock(&configured.state);
             state.frames += 1;
-            state.frames - 1
+            state.unanswered += 1;
+            (state.frames - 1, state.unanswered - state.answering)
         };
+        if out > QUEUE {
+            self.complain(format!(
+                "{out} frames of configured model {name} are in flight, its queue has room for {QUEUE}"
+            ));
+        }
         lock(&self.jobs).waiting.push_back(Job {
             configured,
             message_id: request.message_id,
@@ -323,8 +247,22 @@ impl Connection {
         }
     }
 
-    /// An inference is over.
-    pub(super) fn end_record(&self, configured: &Configured) {
+    /// An inference is answered: nothing of it is left.
+    pub(super) fn answer_job(&self, job: &Job, reply: Result<Reply, Status>) -> Result<(), Ended> {
+        lock(&job.configured.state).answering += 1;
+        let sent = self.reply(job.message_id, job.action, reply);
+        {
+            let mut state = lock(&job.configured.state);
+            state.shut_down |= job.repeat.is_some();
+            state.answering -= 1;
+            state.unanswered -= 1;
+        }
+        self.end_record(&job.configured);
+        sent
+    }
+
+    /// A record is free again.
+    fn end_record(&self, configured: &Configured) {
         // Under the lock that those who wait for it hold.
         let jobs = lock(&self.jobs);
         lock(&configured.state).in_flight -= 1;
@@ -351,13 +289,13 @@ impl Connection {
         drop(jobs);
         self.news.notify_all();
         for job in aborted {
-            let failed = self.reply(job.message_id, job.action, Err(Status::STREAM_ABORT));
-            self.end_record(configured);
-            failed.map_err(|_| Outcome::Close)?;
+            let answered = self.answer_job(&job, Err(Status::STREAM_ABORT));
+            answered.map_err(|_| Outcome::Close)?;
         }
         let deadline = Instant::now() + SHUTDOWN_LIMIT;
         let mut jobs = lock(&self.jobs);
-        while lock(&configured.state).in_flight > 0 {
+        // Those that wait behind the shutdown itself are none of these.
+        while lock(&configured.state).unanswered > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(Status::TIMEOUT.into());
@@ -366,22 +304,5 @@ impl Connection {
             jobs = woken.unwrap_or_else(PoisonError::into_inner).0;
         }
         Ok(())
-    }
-
-    /// The measured time of a frame.
-    pub(super) fn latency(&self, handle: u32) -> Step<Reply> {
-        let configured = self.configured(handle)?;
-        let mut state = lock(&configured.state);
-        let (time, frames) = state.measured;
-        if configured.latency_flag & latency::MEASURE == 0 || frames == 0 {
-            return Err(Status::NOT_AVAILABLE.into());
-        }
-        if configured.latency_flag & latency::CLEAR_AFTER_GET != 0 {
-            state.measured = (Duration::ZERO, 0);
-        }
-        let average = time / frames;
-        Ok(Reply::of(&LatencyReply {
-            average_ns: u32::try_from(average.as_nanos()).unwrap_or(u32::MAX),
-        }))
     }
 }

@@ -8,12 +8,13 @@
 //! | the server, what it stands on | here |
 //! | one client: framing, faults, replies; requests that wait | `connection`; `window` |
 //! | methods by number | `dispatch` |
-//! | virtual devices, models, who holds what | `objects`, `network` |
+//! | virtual devices, models, who holds what | `objects`; `network`, `configured` |
 //! | inference: jobs, the NN core's time; what comes out | `infer`, `run`; [`output`] |
 //! | device objects: who it is, logs, power | `device`, `power` |
 //! | temperature, load; notifications | `sensors`, `notify` |
 //! | the server behind TCP ports; on bytes in memory | [`listen`]; [`recorded`] |
 
+mod configured;
 mod connection;
 mod device;
 mod dispatch;

@@ -1,9 +1,10 @@
 //! A network that a client brought: its streams, and the bytes of their frames in the formats that were asked for.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Mutex};
 
-use super::Settings;
 use super::output::network_key;
+use super::{Settings, lock};
 use crate::hef::{Body, Connection, DataType, DeviceArch, Direction, Hef, HefError};
 use crate::hef::{NetworkGroup, Order, VirtualStream};
 use crate::spec::board::Chip;
@@ -29,15 +30,27 @@ pub(super) struct Model {
     pub(super) cache_len: Option<u32>,
     /// Frames a second by the compiler's estimate, 0 where it has none.
     pub(super) fps: f64,
+    /// Frames as the last configured model of it has them.
+    pub(super) latest: Mutex<Ports>,
 }
 
+/// Inputs and outputs of a configured model.
+pub(super) type Ports = [Vec<Port>; 2];
+
 /// One stream of a configured model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Port {
     /// Bytes of a frame.
     pub(super) bytes: usize,
     /// Whether it is made of 32-bit floating-point numbers.
     pub(super) float: bool,
+}
+
+/// Its bytes: what tells ports apart in complaints.
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.bytes.fmt(f)
+    }
 }
 
 /// The status that the server gives to a file that it does not take.
@@ -102,7 +115,19 @@ impl Model {
             outputs,
             cache_len: cache_len(group),
             fps: group.bottleneck_fps,
+            latest: Mutex::default(),
         })
+    }
+
+    /// Another configured model was made of it.
+    pub(super) fn set_latest(&self, ports: &Ports) {
+        lock(&self.latest).clone_from(ports);
+    }
+
+    /// Frames as the last configured model of it has them, where `ports` are others.
+    pub(super) fn latest_but(&self, ports: &Ports) -> Option<Ports> {
+        let latest = lock(&self.latest);
+        (*latest != *ports).then(|| latest.clone())
     }
 }
 

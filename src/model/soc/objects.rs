@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::configured::Configured;
 use super::connection::{Connection, Reply, Request, Step};
 use super::dispatch::{handle_reply, id};
-use super::infer::Configured;
 use super::lock;
 use super::network::Model;
 use crate::spec::rpc::Status;
@@ -248,6 +248,15 @@ impl Connection {
         }
         objects.active = Some(handle);
         configured.set_active(true);
+        Ok(Reply::empty())
+    }
+
+    pub(super) fn deactivate(&self, handle: u32) -> Step<Reply> {
+        self.configured(handle)?.set_active(false);
+        let mut objects = lock(&self.server.objects);
+        if objects.active == Some(handle) {
+            objects.active = None;
+        }
         Ok(Reply::empty())
     }
 

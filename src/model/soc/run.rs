@@ -23,11 +23,7 @@ impl Connection {
     pub(super) fn run_jobs(&self) {
         while let Some(job) = self.next_job() {
             let reply = self.infer(&job);
-            let sent = self.reply(job.message_id, job.action, reply);
-            if job.repeat.is_some() {
-                lock(&job.configured.state).shut_down = true;
-            }
-            self.end_record(&job.configured);
+            let sent = self.answer_job(&job, reply);
             for input in job.inputs {
                 self.stream.give_back(input);
             }
@@ -74,7 +70,7 @@ impl Connection {
         let began = Instant::now();
         let pieces = job.inputs.iter().map(Vec::as_slice);
         let seed = frame_seed(configured.model.key, job.frame, pieces);
-        let outputs = (0..).zip(&configured.outputs).map(|(index, port)| {
+        let outputs = (0..).zip(configured.outputs()).map(|(index, port)| {
             let same = usize::try_from(index)
                 .ok()
                 .and_then(|index| job.inputs.get(index))

@@ -10,18 +10,18 @@ use crate::hef::{Direction, Hef};
 use crate::model::soc::output::{fill_output, frame_seed, network_key};
 use crate::spec::rpc::types::{
     BufferInfo, ConfigureReply, ConfigureRequest, CreateInferModelRequest, Handle, HandleReply,
-    RunAsyncRequest, RunForDurationRequest, StreamParams,
+    RunAsyncRequest, StreamParams,
 };
 
 const LOADED: &str = "default,loaded=5.2.0";
 
-fn sample(name: &str) -> Vec<u8> {
+pub(super) fn sample(name: &str) -> Vec<u8> {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/hef");
     std::fs::read(golden.join(name)).unwrap()
 }
 
 /// A stream with the format that a client asks for.
-fn params(name: &str, order: u32, kind: u32) -> StreamParams {
+pub(super) fn params(name: &str, order: u32, kind: u32) -> StreamParams {
     StreamParams {
         name: name.to_owned(),
         format_order: order,
@@ -35,17 +35,17 @@ fn params(name: &str, order: u32, kind: u32) -> StreamParams {
 }
 
 /// A network as its client knows it.
-struct Network {
-    file: Vec<u8>,
+pub(super) struct Network {
+    pub(super) file: Vec<u8>,
     group: String,
     /// Names, frame sizes, whether of floating-point numbers.
-    inputs: Vec<(String, usize, bool)>,
-    outputs: Vec<(String, usize, bool)>,
+    pub(super) inputs: Vec<(String, usize, bool)>,
+    pub(super) outputs: Vec<(String, usize, bool)>,
     frames: u64,
 }
 
 impl Network {
-    fn new(name: &str) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         let file = sample(name);
         let hef = Hef::from_bytes(file.clone()).unwrap();
         let group = hef.group("").unwrap();
@@ -74,12 +74,12 @@ impl Network {
         sizes.map(info).collect()
     }
 
-    fn sizes(&self) -> Vec<BufferInfo> {
+    pub(super) fn sizes(&self) -> Vec<BufferInfo> {
         Self::infos(self.inputs.iter().chain(&self.outputs).map(|port| port.1))
     }
 
     /// What the next frame must come to.
-    fn expected(&mut self, inputs: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    pub(super) fn expected(&mut self, inputs: &[Vec<u8>]) -> Vec<Vec<u8>> {
         let key = network_key(&self.file, &self.group);
         let seed = frame_seed(key, self.frames, inputs.iter().map(Vec::as_slice));
         self.frames += 1;
@@ -94,7 +94,7 @@ impl Network {
 
 impl Client {
     /// A virtual device with or without the scheduler.
-    fn vdevice(&mut self, scheduled: bool) {
+    pub(super) fn vdevice(&mut self, scheduled: bool) {
         self.get(
             0,
             if scheduled {
@@ -105,7 +105,12 @@ impl Client {
         );
     }
 
-    fn ask_with(&mut self, action: u32, body: &impl Message, buffers: &[Vec<u8>]) -> Reply {
+    pub(super) fn ask_with(
+        &mut self,
+        action: u32,
+        body: &impl Message,
+        buffers: &[Vec<u8>],
+    ) -> Reply {
         self.request(action, &body.encode_to_vec());
         for buffer in buffers {
             self.send(buffer);
@@ -113,7 +118,7 @@ impl Client {
         self.reply()
     }
 
-    fn create(&mut self, file: &[u8], name: &str) -> Result<u32, u32> {
+    pub(super) fn create(&mut self, file: &[u8], name: &str) -> Result<u32, u32> {
         let body = CreateInferModelRequest {
             vdevice: Some(Handle { id: 0 }),
             hef_size: u64::try_from(file.len()).unwrap(),
@@ -126,7 +131,7 @@ impl Client {
         Ok(HandleReply::decode(&*body).unwrap().handle.unwrap().id)
     }
 
-    fn configure(
+    pub(super) fn configure(
         &mut self,
         model: u32,
         change: impl FnOnce(&mut ConfigureRequest),
@@ -147,7 +152,7 @@ impl Client {
     }
 
     /// A frame; the outputs, or the status.
-    fn run(
+    pub(super) fn run(
         &mut self,
         handles: [u32; 2],
         infos: Vec<BufferInfo>,
@@ -171,7 +176,7 @@ impl Client {
     }
 }
 
-fn inputs_of(network: &Network, seed: u32) -> Vec<Vec<u8>> {
+pub(super) fn inputs_of(network: &Network, seed: u32) -> Vec<Vec<u8>> {
     let ports = (seed..).zip(&network.inputs);
     ports.map(|(seed, port)| noise(port.1, seed)).collect()
 }
@@ -306,7 +311,16 @@ fn wrong_sizes_are_refused_and_the_stream_stays_in_step() {
     let infos = sizes(&pieces);
     let outputs = client.run(handles, infos, &pieces);
     assert!(outputs == Ok(network.expected(&inputs)));
-    client.done();
+    let complaints = client.bench.chip.complaints();
+    assert_eq!(complaints.len(), 4, "{complaints:?}");
+    assert!(
+        complaints[0].contains("configured model 0 was run with inputs of"),
+        "{complaints:?}"
+    );
+    assert!(
+        complaints[3].contains("infer model 5, which is not known"),
+        "{complaints:?}"
+    );
 }
 
 #[test]
@@ -378,6 +392,11 @@ fn without_the_scheduler_one_model_is_active() {
         client.run([first, model], network.sizes(), &inputs),
         Err(72)
     );
+    // The other one's turn, until it is shut down.
+    client.get(10, "0A 02 08 01");
+    assert_eq!(client.ask(10, "0A 00").0, 6);
+    client.get(12, "0A 02 08 01");
+    client.get(10, "0A 00");
     client.done();
 }
 
@@ -425,37 +444,6 @@ fn caches_have_a_position_within_their_length() {
     assert_eq!(client.ask(14, "0A 00 10 FF FF 7F").0, 2);
     client.get(15, "0A 00");
     assert_eq!(client.ask(16, "0A 00").0, 79);
-    client.done();
-}
-
-#[test]
-fn a_frame_for_a_duration_ends_the_model() {
-    let mut client = Client::new(LOADED, "none");
-    client.vdevice(true);
-    let mut network = Network::new("v3_minimal.hef");
-    let model = client.create(&network.file.clone(), "").unwrap();
-    let configured = client.configure(model, |_| {}).unwrap();
-    let inputs = inputs_of(&network, 4);
-    let body = RunForDurationRequest {
-        configured: Some(Handle { id: configured }),
-        infer_model: Some(Handle { id: model }),
-        duration_ms: 5,
-        sleep_ms: 1,
-        buffers: network.sizes(),
-    };
-    let Reply(_, _, status, fps) = client.ask_with(19, &body, &inputs);
-    assert_eq!((status, fps[0]), (0, 8));
-    let outputs: Vec<Vec<u8>> = network
-        .outputs
-        .clone()
-        .iter()
-        .map(|port| client.receive(port.1))
-        .collect();
-    assert!(outputs == network.expected(&inputs));
-    assert_eq!(
-        client.run([configured, model], network.sizes(), &inputs),
-        Err(63)
-    );
     client.done();
 }
 

@@ -6,6 +6,7 @@ mod bus;
 mod drift;
 mod fault;
 mod files;
+mod frames;
 mod host;
 mod infer;
 mod mailbox;
