@@ -303,18 +303,38 @@ impl Frame {
 }
 
 /// A run that did not start or end well. `R` is the run, `E` why.
-#[derive(Debug, thiserror::Error)]
-#[error("{reason}")]
+///
+/// It reads as its reason does, and has the causes of that: the reason itself is no cause of it.
+#[derive(Debug)]
 pub struct RunError<R, E>
 where
     R: std::fmt::Debug,
     E: std::error::Error + 'static,
 {
     /// Why.
-    #[source]
     pub reason: Box<E>,
     /// What is left of it.
     pub left: Left<R>,
+}
+
+impl<R, E> std::fmt::Display for RunError<R, E>
+where
+    R: std::fmt::Debug,
+    E: std::error::Error + 'static,
+{
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.reason.fmt(f)
+    }
+}
+
+impl<R, E> std::error::Error for RunError<R, E>
+where
+    R: std::fmt::Debug,
+    E: std::error::Error + 'static,
+{
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.reason.source()
+    }
 }
 
 /// What is left of a run.

@@ -15,8 +15,8 @@ use hailo_vfio::hef::{DataType, Hef, Order};
 use hailo_vfio::model::soc::output::{fill_output, frame_seed, network_key};
 use hailo_vfio::soc::Soc;
 use hailo_vfio::soc::infer::{
-    ConfigureOptions, Configured, DetectionOptions, Model, PostProcessing, StreamFormat, Threshold,
-    VdeviceOptions,
+    ConfigureOptions, Configured, DetectionOptions, Frame, Model, PostProcessing, StreamFormat,
+    Threshold, VdeviceOptions,
 };
 use hailo_vfio::soc::rpc::RpcError;
 use hailo_vfio::soc::rpc::method::{Configure, CreateInferModel, CreateVdevice};
@@ -300,5 +300,33 @@ fn without_post_processing_frames_are_those_of_the_neural_core() {
             vdevice.load(&hef, "").unwrap_err().kind(),
             ErrorKind::BadInput
         );
+    });
+}
+
+#[test]
+fn a_priority_that_does_not_exist_leaves_nothing_on_the_chip() {
+    with_soc(|soc| {
+        let model = load(soc, BY_CLASS, PostProcessing::Usual);
+        let configured = model.configure(&ConfigureOptions::default()).unwrap();
+        let mut options = ConfigureOptions::default();
+        options.priority = Some(32);
+        let error = model.configure(&options).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadInput);
+        assert_eq!(error.facts()[0], ("expected", "0 to 31".to_owned()));
+        assert!(configured.set_priority(32).is_err());
+        configured.set_priority(31).unwrap();
+        check(BY_CLASS, &model, &configured);
+    });
+}
+
+#[test]
+fn a_run_that_fails_tells_each_reason_once() {
+    with_soc(|soc| {
+        let model = load(soc, BY_CLASS, PostProcessing::Usual);
+        let configured = model.configure(&ConfigureOptions::default()).unwrap();
+        let error = configured.submit(Frame::default()).unwrap_err();
+        assert_eq!(error.to_string(), error.reason.to_string());
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        assert_ne!(cause, Some(error.to_string()));
     });
 }

@@ -25,7 +25,7 @@ use crate::spec::rpc::types::{
     RunForDurationRequest510, SetSchedulerPriorityRequest, SetSchedulerThresholdRequest,
     SetSchedulerTimeoutRequest, StreamParams,
 };
-use crate::spec::rpc::value::{format_type, latency, memory, power_mode, unset};
+use crate::spec::rpc::value::{MAX_PRIORITY, format_type, latency, memory, power_mode, unset};
 use crate::spec::rpc::{
     BUFFER_TIMEOUT, Dialect, Framing, HEADER, LONG_REQUEST_TIMEOUT, MESSAGE, Method,
     REQUEST_TIMEOUT, Status,
@@ -61,6 +61,9 @@ impl Configured {
         if let Some(name) = options.unknown_stream(streams) {
             let action = format!("the model has no stream {name:?}");
             return Err(Error::new(ErrorKind::BadInput, device, action));
+        }
+        if let Some(priority) = options.priority {
+            check_priority(device, priority)?;
         }
         if shared.post_processing == PostProcessing::Off && !options.formats.is_empty() {
             let action = "frames without post-processing have the neural core's formats";
@@ -115,19 +118,31 @@ impl Configured {
             queue_depth: usize::try_from(made.async_queue_size).unwrap_or(1).max(1),
             run: run.encode_to_vec(),
         };
-        if let Some(priority) = options.priority {
-            configured.set_priority(priority)?;
-        }
-        if let Some(threshold) = options.threshold {
-            configured.set_threshold(threshold)?;
-        }
-        if let Some(timeout) = options.timeout {
-            configured.set_timeout(timeout)?;
-        }
-        if shared.scheduling == Scheduling::ByHand {
-            configured.activate()?;
+        if let Err(error) = configured.set_up(options) {
+            // What nobody has a handle of must not stay on the chip.
+            if let Err(also) = configured.close() {
+                log::warn!("{also}, after: {error}");
+            }
+            return Err(error);
         }
         Ok(configured)
+    }
+
+    /// Says what the request for it has no place for.
+    fn set_up(&self, options: &ConfigureOptions) -> Result<(), Error> {
+        if let Some(priority) = options.priority {
+            self.set_priority(priority)?;
+        }
+        if let Some(threshold) = options.threshold {
+            self.set_threshold(threshold)?;
+        }
+        if let Some(timeout) = options.timeout {
+            self.set_timeout(timeout)?;
+        }
+        if self.vdevice.shared.scheduling == Scheduling::ByHand {
+            self.activate()?;
+        }
+        Ok(())
     }
 
     /// Its inputs, in the order of their buffers.
@@ -162,6 +177,10 @@ impl Configured {
     #[must_use]
     pub fn vdevice(&self) -> &Vdevice {
         &self.vdevice
+    }
+
+    fn device(&self) -> &str {
+        self.vdevice.shared.soc.hub().transport().name()
     }
 
     pub(super) fn handle(&self) -> Option<Handle> {
@@ -292,8 +311,9 @@ impl Configured {
     /// Sets the priority, 0 to 31.
     ///
     /// # Errors
-    /// There is no scheduler; the connection's.
+    /// It is above 31; there is no scheduler; the connection's.
     pub fn set_priority(&self, priority: u8) -> Result<(), Error> {
+        check_priority(self.device(), priority)?;
         let body = SetSchedulerPriorityRequest {
             handle: self.handle,
             priority: priority.into(),
@@ -363,6 +383,16 @@ impl Configured {
         self.ask::<DestroyConfigured>("forget the configured model", &self.request())
             .map(drop)
     }
+}
+
+fn check_priority(device: &str, priority: u8) -> Result<(), Error> {
+    if u32::from(priority) <= MAX_PRIORITY {
+        return Ok(());
+    }
+    let error = Error::new(ErrorKind::BadInput, device, "no such priority");
+    Err(error
+        .fact("expected", format!("0 to {MAX_PRIORITY}"))
+        .fact("found", priority.to_string()))
 }
 
 fn params(stream: &StreamInfo, options: &ConfigureOptions) -> StreamParams {
