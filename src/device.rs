@@ -117,8 +117,8 @@ impl Device {
     /// NNC mode with the chips that have no other.
     ///
     /// # On the device
-    /// Config space: D0, memory and bus mastering on, read request to 512, L0s off. BAR 0: the
-    /// interrupt enable sequence.
+    /// Config space: D0, memory and bus mastering on, read request to 512, L0s off. A chip that answers in config
+    /// space only, as one that was powered off may, is reset once. BAR 0: the interrupt enable sequence.
     ///
     /// # Errors
     /// It is no chip that can be driven, it does not answer, or the transport's.
@@ -126,7 +126,7 @@ impl Device {
         let (board, revision) = identify(&*transport, mode)?;
         let failed =
             |error: TransportError| report::transport(&*transport, "open the device", error);
-        let link = open::bring_up(&*transport).map_err(failed)?;
+        let link = open::bring_up_or_reset(&*transport).map_err(failed)?;
         let interrupts = Interrupts::start(&transport)
             .map_err(|error| report::interrupts(&*transport, "take interrupts", error))?;
         let page_limit = crate::dma::page_limit(link.max_read_request);
@@ -210,7 +210,12 @@ impl Device {
     /// # Errors
     /// No firmware runs, it does not answer in a second, or it refuses.
     pub fn driver_info(&self) -> Result<Version, Error> {
-        self.hold().version()
+        let mut held = self.hold();
+        // The boot ROM has no mailbox: where nothing runs its doorbell is left alone. NNC mode looks for itself.
+        if self.mode() == Mode::Soc && !self.firmware_loaded()? {
+            return Err(report::nothing_runs(self.name()));
+        }
+        held.version()
     }
 
     fn interrupts(&self) -> &Interrupts {

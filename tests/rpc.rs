@@ -389,8 +389,32 @@ fn a_chip_that_was_asked_to_reboot_or_power_off_is_gone() {
     let (_bench, device, soc) = open("");
     soc.telemetry().unwrap().reboot().unwrap();
     assert!(!device.firmware_loaded().unwrap());
-    let (_bench, _device, soc) = open("");
+    let (bench, device, soc) = open("");
     soc.power_off().unwrap();
+    // It goes off a moment after it said so.
+    let limit = soon();
+    while device.firmware_loaded().is_ok() {
+        assert!(!limit.expired(), "still there");
+        std::thread::yield_now();
+    }
+    drop(device);
+    // Whoever opens it next finds a chip that can be booted.
+    assert!(!bench.open().firmware_loaded().unwrap());
+}
+
+#[test]
+fn nothing_is_asked_of_a_chip_without_firmware() {
+    let bench = Bench::new(Way::Local, "default,timing=off", "");
+    let device = bench.open();
+    for error in [
+        device.soc().unwrap_err(),
+        device.telemetry().unwrap_err(),
+        device.driver_info().unwrap_err(),
+    ] {
+        assert_eq!(error.to_string(), "sim: no firmware runs");
+        assert!(error.hint().unwrap().contains("fw-load"));
+    }
+    bench.assert_no_complaints(); // Nor was its doorbell rung.
 }
 
 #[test]

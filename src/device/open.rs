@@ -101,6 +101,22 @@ pub(super) fn bring_up(transport: &dyn Transport) -> Result<Link> {
     Ok(link)
 }
 
+/// The same; where nothing but config space answers, once more after a reset. Such a chip was powered off, or hangs:
+/// there is nothing left to lose.
+pub(super) fn bring_up_or_reset(transport: &dyn Transport) -> Result<Link> {
+    match bring_up(transport) {
+        Err(TransportError::Gone { .. }) if transport.capabilities().reset.on_request => {
+            log::warn!(
+                "{}: only config space answers; resetting the function",
+                transport.name()
+            );
+            transport.reset()?;
+            bring_up(transport)
+        }
+        other => other,
+    }
+}
+
 fn wake(transport: &dyn Transport) -> Result<()> {
     let long = |offset| transport.config_read(offset, Width::Long);
     let Some(base) = capability::find(long, id::POWER)? else {

@@ -325,6 +325,13 @@ pub(super) fn still_loaded(name: &str, waited: Duration) -> Error {
     .with_hint("power-cycle the device")
 }
 
+/// Something was asked of firmware, and none is there.
+pub(super) fn nothing_runs(name: &str) -> Error {
+    Error::new(ErrorKind::Unsupported, name, "no firmware runs").with_hint(format!(
+        "load it first: Device::boot, or hailoctl fw-load -d {name}"
+    ))
+}
+
 /// Firmware of NNC mode that was started and does not say that it runs.
 pub(super) fn not_loaded(name: &str) -> Error {
     Error::new(
