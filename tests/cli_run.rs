@@ -290,6 +290,23 @@ fn files_that_do_not_fit_are_refused_with_what_would() {
 }
 
 #[test]
+fn what_is_wrong_with_a_file_or_a_folder_is_said_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let photo = dir.path().join("photo.jpg");
+    fs::write(&photo, [&b"\xff\xd8\xff\xe0"[..], &[0; 300]].concat()).unwrap();
+    let saved = dir.path().join("saved");
+    let output = run(&[SINGLE], &[&photo], &saved);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("it holds a JPEG image"), "{said}");
+    // Two networks whose outputs have the same names.
+    let output = run(&[SINGLE, SINGLE], &[], &saved);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("two outputs would be saved as"), "{said}");
+    assert_eq!(fs::read_dir(&saved).unwrap().count(), 0);
+}
+
+#[test]
 fn a_chip_in_nnc_mode_runs_networks_with_the_same_options() {
     let tool = |options: &[&str]| -> serde_json::Value {
         let output = Command::new(env!("CARGO_BIN_EXE_hailoctl"))

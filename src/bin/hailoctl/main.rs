@@ -14,6 +14,7 @@ mod progress;
 mod screen;
 mod signals;
 mod stats;
+mod values;
 
 use std::process::ExitCode;
 

@@ -116,7 +116,9 @@ impl Vdevice {
         let shared = &self.shared;
         let bad = |error: HefError| {
             let device = shared.soc.hub().transport().name();
-            Error::new(ErrorKind::BadInput, device, "this HEF can't run here").because(error)
+            let hint = error.hint();
+            let told = Error::new(ErrorKind::BadInput, device, "this HEF can't run here");
+            hint.into_iter().fold(told.because(error), Error::with_hint)
         };
         let arch = match shared.soc.hub().board().chip {
             Chip::Hailo12l => DeviceArch::Hailo12L,

@@ -60,6 +60,9 @@ struct Firmware {
     running: bool,
     version: Option<String>,
     booted_now: bool,
+    /// Number of the board, which can be read only while it boots.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sku: Option<String>,
 }
 
 /// Identifies the device.
@@ -91,18 +94,19 @@ fn firmware_of(
 ) -> Result<Firmware> {
     let device = &opened.device;
     let running = device.firmware_loaded()?;
-    let version = match (running, set) {
-        (true, _) => Some(device.driver_info()?),
+    let (version, upload) = match (running, set) {
+        (true, _) => (Some(device.driver_info()?), None),
         (false, Some(set)) => {
             let booted = booted::boot(set, global, opened, output)?;
-            Some(booted.version)
+            (Some(booted.version), booted.upload)
         }
-        (false, None) => None,
+        (false, None) => (None, None),
     };
     Ok(Firmware {
         running: version.is_some(),
         version: version.map(|version| version.to_string()),
         booted_now: !running && version.is_some(),
+        sku: upload.and_then(|upload| Some(upload.sku?.to_string())),
     })
 }
 
@@ -226,7 +230,11 @@ impl Identity<'_> {
             }
         );
         let firmware = match (&self.firmware.version, self.firmware.booted_now) {
-            (Some(version), true) => format!("{GOOD}{version}{GOOD:#}, booted just now"),
+            (Some(version), true) => {
+                let sku = self.firmware.sku.as_ref();
+                let sku = sku.map_or_else(String::new, |sku| format!("; SKU of the board: {sku}"));
+                format!("{GOOD}{version}{GOOD:#}, booted just now{sku}")
+            }
             (Some(version), false) => format!("{GOOD}{version}{GOOD:#}"),
             (None, _) => format!("{CARE}none runs{CARE:#} (--firmware DIR boots it first)"),
         };

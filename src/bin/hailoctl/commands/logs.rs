@@ -20,8 +20,8 @@ const EVERY: Duration = Duration::from_secs(2);
 /// Print a log of the chip
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The system log is consumed by reading: what was printed once does not come again. In NNC mode runtime is the
-log of the application CPU, nn-core that of the core CPU, and both are consumed.
+The system log is consumed by reading: what was printed once does not come again. In NNC mode
+runtime is the log of the application CPU, nn-core that of the core CPU, and both are consumed.
 
 Examples:
   hailoctl logs

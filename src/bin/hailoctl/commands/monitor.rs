@@ -15,6 +15,7 @@ use crate::args::Global;
 use crate::exit::{Exit, Failure, Result};
 use crate::open::{self, Opened};
 use crate::output::Output;
+use crate::values;
 
 /// Watch temperature, power, load and memory of a chip
 ///
@@ -35,8 +36,8 @@ pub(crate) struct Args {
     once: bool,
 
     /// Seconds between two looks; a look takes half a second by itself
-    #[arg(long, default_value_t = 1.0, value_name = "S")]
-    interval: f64,
+    #[arg(long, default_value = "1", value_name = "S", value_parser = values::seconds)]
+    interval: Duration,
 
     /// Print in the text format of Prometheus
     #[arg(long, conflicts_with = "json", requires = "once")]
@@ -106,7 +107,7 @@ fn watch(
     }
     let watch = Watch {
         source,
-        interval: interval(args.interval),
+        interval: args.interval.max(SHORTEST),
         title: title.to_owned(),
         networks: None,
         view: output.shows_view() && global.verbose == 0,
@@ -118,6 +119,4 @@ fn watch(
 }
 
 /// From one look to the next.
-pub(super) fn interval(seconds: f64) -> Duration {
-    Duration::from_secs_f64(seconds.clamp(0.1, 1e6))
-}
+const SHORTEST: Duration = Duration::from_millis(100);

@@ -14,6 +14,7 @@ use crate::args::Global;
 use crate::exit::{Exit, Result};
 use crate::open;
 use crate::output::{BAD, CARE, GOOD, Output};
+use crate::values;
 
 /// Print what the chip says by itself: temperature and over-current alarms, throttling, CRC errors
 #[derive(Debug, clap::Args)]
@@ -23,8 +24,8 @@ Examples:
   hailoctl notifications --seconds 60 --json")]
 pub(crate) struct Args {
     /// End after so many seconds
-    #[arg(long, value_name = "S")]
-    seconds: Option<f64>,
+    #[arg(long, value_name = "S", value_parser = values::seconds)]
+    seconds: Option<Duration>,
 
     #[command(flatten)]
     firmware: FirmwareArg,
@@ -36,10 +37,7 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
     let opened = open::open(global, output)?;
     let mut telemetry = booted::telemetry(set, global, &opened, output)?;
     telemetry.subscribe()?;
-    let limit = args
-        .seconds
-        .map(|seconds| Duration::from_secs_f64(seconds.clamp(0.0, 1e9)));
-    let end = limit.map(Deadline::after);
+    let end = args.seconds.map(Deadline::after);
     let exit = loop {
         if opened.cancel.is_cancelled() {
             break Exit::Interrupted;

@@ -12,7 +12,7 @@ mod save;
 mod tensor;
 
 use std::convert::Infallible;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ use crate::args::Global;
 use crate::exit::{Exit, Failure, Result};
 use crate::open;
 use crate::output::Output;
+use crate::values;
 
 /// What is run where neither frames nor seconds are given.
 const USUAL: Duration = Duration::from_secs(3);
@@ -88,8 +89,8 @@ pub(crate) struct Args {
     frames: Option<u64>,
 
     /// Run for so long
-    #[arg(long, value_name = "S")]
-    seconds: Option<f64>,
+    #[arg(long, value_name = "S", value_parser = values::seconds)]
+    seconds: Option<Duration>,
 
     /// Which network group or network of the file; without it the first
     #[arg(
@@ -106,7 +107,7 @@ pub(crate) struct Args {
 
     /// Frames in flight; without it as many as the chip takes
     #[arg(long, value_name = "N")]
-    in_flight: Option<usize>,
+    in_flight: Option<NonZeroUsize>,
 
     /// Watch the chip meanwhile, as `hailoctl monitor` does, and the speed of each network
     #[arg(long)]
@@ -261,7 +262,7 @@ fn prepare<'a>(args: &Args, hefs: &'a [Hef]) -> Result<(Vec<Network<'a>>, Goal)>
     let given = inputs.iter().flatten().map(|inputs| inputs.count).max();
     let goal = match (args.frames, args.seconds, given) {
         (Some(frames), ..) => Goal::Frames(frames),
-        (None, Some(seconds), _) => Goal::Time(Duration::from_secs_f64(seconds.clamp(0.0, 1e9))),
+        (None, Some(seconds), _) => Goal::Time(seconds),
         (None, None, Some(frames)) => Goal::Frames(frames),
         (None, None, None) if args.output.is_some() => Goal::Frames(1),
         (None, None, None) => Goal::Time(USUAL),

@@ -18,6 +18,7 @@ use crate::exit::{Exit, Result};
 use crate::firmware;
 use crate::open;
 use crate::output::{BOLD, CARE, GOOD, Output, bytes};
+use crate::values;
 
 /// Measure what the link to a device carries
 ///
@@ -27,19 +28,19 @@ use crate::output::{BOLD, CARE, GOOD, Output, bytes};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Each list is measured with the first values of the others; with three lists of one value and one of several, that
-one is swept. Powers of two, sizes in bytes.
+one is swept. Powers of two, sizes in bytes or with K or M behind them.
 
 Examples:
   hailoctl probe link --firmware firmware/5.2.0
   hailoctl probe link --firmware firmware/5.2.0 --svg link.svg --save today.json
-  hailoctl probe link --firmware firmware/5.2.0 --size 1048576,65536 --page 4096 --channels 1 --depth 4")]
+  hailoctl probe link --firmware firmware/5.2.0 --size 1M,64K --page 4096 --channels 1 --depth 4")]
 pub(super) struct Args {
     /// The firmware set whose first stages are loaded
     #[arg(long, value_name = "DIR")]
     firmware: Option<PathBuf>,
 
     /// Bytes of a transfer
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = values::transfer_size)]
     size: Vec<u32>,
 
     /// Bytes of a descriptor's page
@@ -183,7 +184,7 @@ pub(super) fn label(point: &LinkPoint) -> String {
         ..
     } = point;
     format!(
-        "{} in {page}s, {channels} ch, {depth} deep",
+        "{} by {page} B, {channels} ch, {depth} deep",
         bytes(u64::from(*size))
     )
 }

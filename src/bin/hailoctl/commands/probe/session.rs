@@ -10,6 +10,7 @@ use crate::args::Global;
 use crate::commands::booted::{self, FirmwareArg};
 use crate::exit::{Exit, Result};
 use crate::output::{Output, Table, bytes};
+use crate::values;
 
 /// Measure what sessions with the running chip cost and carry
 ///
@@ -20,10 +21,10 @@ Through VFIO, opening a card resets it, and its firmware is gone: --firmware boo
 
 Examples:
   hailoctl probe session --firmware firmware/5.2.0
-  hailoctl probe session -d sim:default,loaded=5.2.0 --size 4096,1048576")]
+  hailoctl probe session -d sim:default,loaded=5.2.0 --size 4K,1M")]
 pub(super) struct Args {
     /// Bytes of the buffers
-    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=16 << 20))]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = values::transfer_size)]
     size: Vec<u32>,
 
     /// How often requests are made

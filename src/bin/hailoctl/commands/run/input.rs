@@ -172,6 +172,12 @@ fn append(path: &Path, stream: &VirtualStream, form: Form, to: &mut Vec<u8>) -> 
     let mut converter = converter.map_err(|error| unfit(error.to_string()))?;
     let frame = converter.other_bytes();
     if bytes.is_empty() || !bytes.len().is_multiple_of(frame) {
+        let raw = !is("npy") && !is("png");
+        if let Some(kind) = foreign(&bytes).filter(|_| raw) {
+            return Err(unfit(format!(
+                "it holds {kind}; images are read from *.png, arrays from *.npy, all else is raw"
+            )));
+        }
         let expected = format!("{frame} bytes a frame, or a multiple");
         let found = format!("{} bytes", bytes.len());
         return Err(misfit(path, stream, "the size", expected, found));
@@ -180,6 +186,19 @@ fn append(path: &Path, stream: &VirtualStream, form: Form, to: &mut Vec<u8>) -> 
         to.extend_from_slice(converter.frame(frame));
     }
     Ok(())
+}
+
+/// What a file seems to be whose size is not that of raw frames.
+fn foreign(bytes: &[u8]) -> Option<&'static str> {
+    const KINDS: [(&[u8], &str); 5] = [
+        (b"\xff\xd8\xff", "a JPEG image"),
+        (b"\x89PNG\r\n\x1a\n", "a PNG image"),
+        (b"\x93NUMPY", "an array of NumPy"),
+        (b"GIF8", "a GIF image"),
+        (b"PK\x03\x04", "a ZIP archive (*.npz, perhaps)"),
+    ];
+    let found = KINDS.iter().find(|(start, _)| bytes.starts_with(start));
+    found.map(|(_, kind)| *kind)
 }
 
 fn unreadable(path: &Path, error: std::io::Error) -> Failure {

@@ -71,7 +71,7 @@ impl Setting<'_> {
         for (network, (_, configured)) in networks.into_iter().zip(&loaded) {
             let Network { inputs, saver, .. } = network;
             let most = configured.queue_depth();
-            let in_flight = args.in_flight.unwrap_or(most).clamp(1, most);
+            let in_flight = args.in_flight.map_or(most, |wanted| wanted.get().min(most));
             runners.push(Runner::new(configured, in_flight, device, inputs, saver)?);
         }
         let names = loaded.iter().map(|(model, _)| model.group());

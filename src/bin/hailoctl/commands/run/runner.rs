@@ -12,7 +12,7 @@ use hailo_vfio::device::infer::{Configured, Frame, Run, RunError};
 use super::input::Inputs;
 use super::latencies::Latencies;
 use super::save::Saver;
-use crate::exit::{Failure, Result};
+use crate::exit::{Exit, Failure, Report, Result};
 
 /// How long one frame may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -154,7 +154,14 @@ impl<'a> Runner<'a> {
 
     fn failed(&self, error: RunError) -> Failure {
         let action = format!("frame {} failed", self.latencies.count());
-        error.into_error(self.device, &action).into()
+        let mut report = Report::from(error.into_error(self.device, &action));
+        if report.exit == Exit::Interrupted {
+            // Nobody here cancels runs: it was the chip.
+            (report.exit, report.kind) = (Exit::Failed, "failed");
+            let next = "the chip ended the runs of this network: hailoctl logs may say why";
+            report.next.get_or_insert_with(|| next.to_owned());
+        }
+        Failure::Told(Box::new(report))
     }
 }
 

@@ -71,8 +71,13 @@ pub(super) fn create(
     let mut taken = HashSet::new();
     let mut target = |stream: &VirtualStream| {
         let path = dir.join(file_name(&stream.name));
-        if path.exists() || !taken.insert(path.clone()) {
+        if path.exists() {
             return Err(failed(&path, io::ErrorKind::AlreadyExists.into()));
+        }
+        if !taken.insert(path.clone()) {
+            let action = format!("two outputs would be saved as {}", path.display());
+            let next = "run the networks one after the other, each into a folder of its own";
+            return Err(Failure::usage(action, next));
         }
         Target::new(path, form, stream)
     };

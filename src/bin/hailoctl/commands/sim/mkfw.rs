@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::exit::{Exit, Failure, Result};
 use crate::firmware;
 use crate::output::{Output, bytes};
+use crate::values;
 
 /// Write a firmware set for tests: right headers and names, made-up content
 #[derive(Debug, clap::Args)]
@@ -36,7 +37,7 @@ pub(crate) struct Args {
     release: Version,
 
     /// Bytes of the whole set, about: a number, or one with K, M or G behind it
-    #[arg(long, value_parser = size, default_value = "2M")]
+    #[arg(long, value_parser = values::size, default_value = "2M")]
     size: u64,
 
     /// Boards that it has device trees for: `default`, or 0 to 63; all that are known without it
@@ -141,19 +142,6 @@ fn told(error: MakeError, args: &Args) -> Failure {
     }
 }
 
-fn size(text: &str) -> std::result::Result<u64, String> {
-    let (digits, shift) = match text.as_bytes().last() {
-        Some(b'k' | b'K') => (&text[..text.len() - 1], 10),
-        Some(b'M') => (&text[..text.len() - 1], 20),
-        Some(b'G') => (&text[..text.len() - 1], 30),
-        _ => (text, 0),
-    };
-    let number: Option<u64> = digits.parse().ok();
-    number
-        .and_then(|number| number.checked_mul(1 << shift))
-        .ok_or_else(|| "a size is a number of bytes, or one with K, M or G behind it".to_owned())
-}
-
 fn sku(text: &str) -> std::result::Result<Sku, String> {
     match text {
         "default" => Ok(Sku::Default),
@@ -176,16 +164,6 @@ fn chip(text: &str) -> std::result::Result<Chip, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_units() {
-        assert_eq!(size("100M"), Ok(100 << 20));
-        assert_eq!(size("4097"), Ok(4097));
-        assert_eq!(size("1G"), Ok(1 << 30));
-        for text in ["", "M", "1.5M", "-1", "1T", "99999999999G"] {
-            assert!(size(text).is_err(), "{text:?}");
-        }
-    }
 
     #[test]
     fn boards_are_numbers_or_the_default() {
