@@ -327,3 +327,25 @@ fn bytes_stream_one_way_through_buffers_of_another_cut() {
     session.close().unwrap();
     bench.assert_no_complaints();
 }
+
+#[test]
+fn mailbox_answers_that_make_no_sense_cost_one_session_at_most() {
+    for (fault, opens) in [
+        ("mailbox-status=-5@connect", false),
+        ("mailbox-channels=3/4", false),
+        ("mailbox-channels=20/20", false),
+        ("mailbox-channels=0/40", false),
+        ("mailbox-again", true),
+        ("mailbox-stray-close@connect", true),
+    ] {
+        let (bench, _device, soc) = open(Way::Local, fault);
+        let first = soc.session(ECHO, &soon());
+        assert_eq!(first.is_ok(), opens, "{fault}: {first:?}");
+        if let Ok(session) = &first {
+            round(session, 3000);
+        }
+        round(&soc.session(ECHO, &soon()).unwrap(), 3000);
+        drop(first);
+        bench.assert_no_complaints();
+    }
+}
