@@ -98,7 +98,7 @@ fn the_rpc_server_answers_over_tcp_on_its_port_and_on_no_other() {
     let address = Ipv4Addr::new(127, high | 0x80, middle, low | 1);
     let listen = address.to_string();
     let profile = ["--profile", "default,serial=TCP1"];
-    let mut server = hailoctl(&["sim", "--json", "--rpc-listen", &listen])
+    let mut server = hailoctl(&["sim", "--json", "--stats", "--rpc-listen", &listen])
         .args(profile)
         .spawn()
         .unwrap();
@@ -148,9 +148,16 @@ fn the_rpc_server_answers_over_tcp_on_its_port_and_on_no_other() {
             "{port}"
         );
     }
+    // A method that there is not.
+    message[12] = 99;
+    client.write_all(&message).unwrap();
+    client.read_exact(&mut message).unwrap();
+    assert_eq!((message[16], client.read(&mut [0]).unwrap()), (7, 0));
     terminate(&server);
     assert!(server.wait().unwrap().success());
-    assert_eq!(client.read(&mut message).unwrap(), 0);
+    let told = rest(stdout);
+    let expected = r#""event":"rpc-stats","complaints":["RPC client 1: unknown method 99"]"#;
+    assert!(told.contains(expected), "{told}");
 }
 
 #[test]

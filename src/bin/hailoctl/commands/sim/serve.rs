@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::args::Global;
 use crate::exit::{Exit, Failure, Result};
-use crate::output::Output;
+use crate::output::{BAD, Output};
 use crate::signals::Signals;
 use crate::stats::Stats;
 
@@ -149,10 +149,33 @@ pub(super) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
             Stats::of(&chip).tell(output)?;
         }
     }
+    if let Some(rpc) = rpc.filter(|_| global.stats) {
+        tell_mistakes(rpc.complaints(), output)?;
+    }
     served.map_err(|error| {
         Error::new(ErrorKind::Io, "sim", "the socket can't be served any more").because(error)
     })?;
     Ok(Exit::Done)
+}
+
+/// Tells what clients of the RPC over TCP did wrong.
+fn tell_mistakes(complaints: Vec<String>, output: &mut Output) -> Result<()> {
+    #[derive(Serialize)]
+    struct Mistakes {
+        event: &'static str,
+        complaints: Vec<String>,
+    }
+    if output.is_json() {
+        return output.event(&Mistakes {
+            event: "rpc-stats",
+            complaints,
+        });
+    }
+    let lines = complaints.iter();
+    let lines: String = lines
+        .map(|complaint| format!("{BAD}complaint{BAD:#}: {complaint}\n"))
+        .collect();
+    output.text(&lines)
 }
 
 fn told(error: BindError) -> Error {
