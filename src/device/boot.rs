@@ -37,7 +37,7 @@ impl Held<'_> {
                 .map_err(|error| report::control(&**hub.transport(), error)),
             Self::Nnc(hub, control) => match control.send(hub.interrupts(), &Identify {}) {
                 Ok(identity) => Ok(identity.firmware.version),
-                Err(error) => Err(nnc::failed(hub, "ask the firmware who it is", error)),
+                Err(error) => Err(nnc::unidentified(hub, "ask the firmware who it is", error)),
             },
         }
     }

@@ -36,12 +36,9 @@ impl Nnc {
         let failed = |error| report::control(name, "identify the chip", error);
         hub.check_running().map_err(failed)?;
         hub.start().map_err(failed)?;
-        let identity = hub.send(&Identify {}).map_err(|error| match error {
-            ControlError::TimedOut { .. } => failed(error).with_hint(format!(
-                "the chip's own system may run there: leave out --mode nnc; or hailoctl fw-load --mode nnc --force -d {name}"
-            )),
-            error => failed(error),
-        })?;
+        let identity = hub
+            .send(&Identify {})
+            .map_err(|error| report::unidentified(hub, "identify the chip", error))?;
         let core = hub.send(&CoreIdentify {}).map_err(failed)?;
         let sides = [
             (Cpu::Application, identity.firmware.build, false),

@@ -20,5 +20,5 @@ pub use handle::Nnc;
 pub use hub::Hub;
 pub use log::{LogError, LogReader, Ring};
 pub use notify::{Notice, Notices, Watcher};
-pub(crate) use report::failed;
+pub(crate) use report::{failed, unidentified};
 pub use stored::ConfigError;

@@ -19,6 +19,21 @@ pub(crate) fn failed(hub: &Hub, action: &str, error: ControlError) -> Error {
     control(hub.transport().name(), action, error)
 }
 
+/// The first question failed while `action` was tried: other firmware may run there.
+pub(crate) fn unidentified(hub: &Hub, action: &str, error: ControlError) -> Error {
+    let silent = matches!(error, ControlError::TimedOut { .. });
+    let shown = failed(hub, action, error);
+    if silent && hub.board().chip.soc_board().is_some() {
+        let name = hub.transport().name();
+        shown.with_hint(format!(
+            "the chip's own system may run there: leave out --mode nnc; else {}",
+            reload(name)
+        ))
+    } else {
+        shown
+    }
+}
+
 /// A control that failed while `action` (`measure power`) was tried.
 pub(super) fn control(name: &str, action: &str, error: ControlError) -> Error {
     failure(name, &format!("failed to {action}"), error)
