@@ -391,6 +391,168 @@ fn the_page_of_conditions_is_what_the_tool_prints() {
     );
 }
 
+/// What is done to a software chip in NNC mode, by which command, and what the page quotes of what is said then.
+const SAID: &[(&str, &str, &[&str], &str)] = &[
+    (
+        "loaded=5.2.0",
+        "nnc-drop@0",
+        &["identify"],
+        "no answer to IDENTIFY (0) in 1.0 s",
+    ),
+    (
+        "loaded=5.2.0",
+        "nnc-drop@0",
+        &["identify"],
+        "leave out --mode nnc",
+    ),
+    (
+        "timing=off",
+        "stall-stage=1",
+        &["fw-load", "FW", "--retries", "0"],
+        "boot stage 1 did not complete",
+    ),
+    (
+        "timing=off",
+        "",
+        &["logs"],
+        "there is no Hailo-10H firmware in the usual places",
+    ),
+    (
+        "loaded=5.2.0",
+        "nnc-status=0x40030051@42",
+        &["identify"],
+        "was refused:",
+    ),
+    (
+        "loaded=5.2.0",
+        "nnc-drop@72",
+        &["run", "HEF"],
+        "the response slot is",
+    ),
+    (
+        "loaded=5.2.0",
+        "nnc-reset@72",
+        &["run", "HEF"],
+        "the firmware ended before it answered",
+    ),
+    (
+        "loaded=5.2.0",
+        "nnc-bad-md5@72",
+        &["run", "HEF"],
+        "its slot says",
+    ),
+    (
+        "loaded=5.0.0",
+        "",
+        &["run", "HEF"],
+        "where it has another layout than in 5.1 and 5.2",
+    ),
+    (
+        "loaded=5.2.0,fw-memory=500",
+        "",
+        &["run", "HEF"],
+        "the firmware has no memory left for the",
+    ),
+    (
+        "loaded=5.2.0",
+        "nnc-status=0x4013000a@33",
+        &["run", "HEF"],
+        "the firmware refuses",
+    ),
+    (
+        "loaded=5.2.0",
+        "nnc-fail-action=3",
+        &["run", "HEF"],
+        "failed on the core with",
+    ),
+    (
+        "loaded=5.2.0",
+        "nnc-event=3@37+1",
+        &["run", "HEF", "--frames", "100000"],
+        "all inference was stopped: it is too hot",
+    ),
+    (
+        "loaded=5.2.0",
+        "nnc-event=13@37+1",
+        &["run", "HEF", "--frames", "100000"],
+        "all inference was stopped: the neural core reports a CRC error",
+    ),
+    ("loaded=5.2.0", "", &["run", "NMS"], "bursts a frame"),
+    (
+        "loaded=5.2.0",
+        "nnc-event=2",
+        NOTIFICATIONS,
+        "temperature orange",
+    ),
+    (
+        "loaded=5.2.0",
+        "nnc-event=3",
+        NOTIFICATIONS,
+        "too hot: all streams were closed",
+    ),
+    ("loaded=5.2.0", "nnc-event=4", NOTIFICATIONS, "current red"),
+    (
+        "loaded=5.2.0",
+        "nnc-event=9",
+        NOTIFICATIONS,
+        "breakpoint at",
+    ),
+    ("loaded=5.2.0", "nnc-event=10", NOTIFICATIONS, "core clock"),
+    (
+        "loaded=5.2.0",
+        "nnc-event=12",
+        NOTIFICATIONS,
+        "a network failed:",
+    ),
+    (
+        "loaded=5.2.0",
+        "nnc-event=13",
+        NOTIFICATIONS,
+        "CRC error in the neural core",
+    ),
+    (
+        "loaded=5.2.0",
+        "nnc-event=14",
+        NOTIFICATIONS,
+        "throttling state",
+    ),
+];
+const NOTIFICATIONS: &[&str] = &["notifications", "--seconds", "0.3"];
+
+#[test]
+fn what_the_page_says_of_nnc_mode_is_what_is_said_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/diagnosis.md")).unwrap();
+    let firmware = tempfile::tempdir().unwrap();
+    let firmware = firmware.path().to_str().unwrap();
+    assert!(
+        hailoctl(&["sim", "mkfw", firmware, "--nnc"])
+            .status
+            .success()
+    );
+    let sample = |name: &str| format!("{}/tests/golden/hef/{name}.hef", root.display());
+    let (hef, nms) = (sample("v3_multi_context"), sample("v3_nms_burst"));
+    for (profile, fault, command, phrase) in SAID {
+        let chip = format!("sim:default,mode=nnc,{profile}");
+        let mut args = vec!["-d", &chip];
+        if !fault.is_empty() {
+            args.extend(["--fault", fault]);
+        }
+        args.extend(command.iter().map(|&word| match word {
+            "FW" => firmware,
+            "HEF" => &hef,
+            "NMS" => &nms,
+            word => word,
+        }));
+        let done = hailoctl(&args);
+        let said = [done.stdout, done.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains(phrase), "{args:?}: {said}");
+        // The page has code in backticks, what is said has none.
+        assert!(page.replace('`', "").contains(phrase), "{phrase}");
+    }
+}
+
 #[test]
 fn exit_codes_tell_healthy_machines_from_ill_ones() {
     for (name, code) in [("pc-vfio", 0), ("pi5-gen2-x1", 10), ("lockdown", 11)] {

@@ -353,6 +353,9 @@ With `--json` it prints one object: `schema` (1), `verdict` (`healthy`, `warning
 `info`.
 ";
 
+/// What `hailoctl` says where this computer drives the neural core; tests/doctor.rs has it say so.
+const NNC_MODE: &str = include_str!("doctor/nnc.md");
+
 /// The page of all conditions.
 fn page() -> String {
     let families = [
@@ -384,5 +387,5 @@ fn page() -> String {
             text += &format!("\nSource: {}.\n", one.source);
         }
     }
-    text
+    text + NNC_MODE
 }
