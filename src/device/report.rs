@@ -63,24 +63,7 @@ pub(super) fn transport(transport: &dyn Transport, action: &str, error: Transpor
 }
 
 fn of_transport(name: &str, action: String, error: TransportError) -> Error {
-    let kind = match &error {
-        TransportError::Gone { .. } | TransportError::Closed(_) | TransportError::Asleep { .. } => {
-            ErrorKind::Gone
-        }
-        TransportError::TimedOut { .. } => ErrorKind::TimedOut,
-        TransportError::Protocol(_) => ErrorKind::Protocol,
-        TransportError::LockLimit { .. }
-        | TransportError::Refused {
-            errno: nix::errno::Errno::EACCES | nix::errno::Errno::EPERM,
-            ..
-        } => ErrorKind::NotPermitted,
-        TransportError::Refused {
-            errno: nix::errno::Errno::EBUSY,
-            ..
-        } => ErrorKind::Busy,
-        TransportError::Unsupported { .. } => ErrorKind::Unsupported,
-        _ => ErrorKind::Io,
-    };
+    let kind = error.kind();
     let locked = matches!(error, TransportError::LockLimit { .. });
     let asleep = matches!(error, TransportError::Asleep { .. });
     let shown = Error::new(kind, name, action);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::error::ErrorKind;
 use crate::spec::firmware::Version;
 use crate::spec::nnc::command::ParamError;
 use crate::spec::nnc::message::{FramingError, TooLong};
@@ -149,6 +150,21 @@ impl ControlError {
         match self {
             Self::Refused { major, minor, .. } => Some((*major, *minor)),
             _ => None,
+        }
+    }
+
+    /// What kind of failure it is for the person at the shell.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Transport(error) => error.kind(),
+            Self::Lost(_) => ErrorKind::Gone,
+            Self::NotLoaded { .. } | Self::Foreign { .. } => ErrorKind::Unsupported,
+            Self::TooLong(_) => ErrorKind::BadInput,
+            Self::Mismatch { .. } => ErrorKind::Io,
+            Self::TimedOut { .. } => ErrorKind::TimedOut,
+            Self::Refused { .. } if self.is_unsupported() => ErrorKind::Unsupported,
+            _ => ErrorKind::Protocol,
         }
     }
 

@@ -3,7 +3,6 @@
 use super::{ControlError, Hub, LogError};
 use crate::error::{Error, ErrorKind};
 use crate::spec::nnc::Cpu;
-use crate::transport::TransportError;
 
 const GONE: &str =
     "the link is down or the device stopped: reseat or power-cycle it, then hailoctl scan";
@@ -41,42 +40,24 @@ pub(super) fn control(name: &str, action: &str, error: ControlError) -> Error {
 
 /// The same, of an action that already says that it failed.
 pub(super) fn failure(name: &str, action: &str, error: ControlError) -> Error {
-    let make = |kind| Error::new(kind, name, action);
-    match error {
-        ControlError::Transport(TransportError::Gone { .. }) | ControlError::Lost(_) => {
-            make(ErrorKind::Gone).with_hint(GONE).because(error)
+    let hint = match &error {
+        _ if error.kind() == ErrorKind::Gone => Some(GONE.to_owned()),
+        ControlError::Transport(_) | ControlError::TooLong(_) => None,
+        ControlError::NotLoaded { .. } => Some(format!(
+            "load firmware first: hailoctl fw-load --mode nnc -d {name}"
+        )),
+        ControlError::Foreign { .. } => Some("load firmware 5.1 or 5.2".to_owned()),
+        ControlError::Mismatch { .. } => Some(format!(
+            "hailoctl reset -d {name}, then fw-load again; if it persists, the link is bad"
+        )),
+        ControlError::Refused { .. } if error.is_unsupported() => {
+            Some("this firmware has no such control".to_owned())
         }
-        ControlError::Transport(TransportError::TimedOut { .. }) => {
-            make(ErrorKind::TimedOut).because(error)
-        }
-        ControlError::Transport(_) => make(ErrorKind::Io).because(error),
-        ControlError::NotLoaded { .. } => make(ErrorKind::Unsupported)
-            .with_hint(format!(
-                "load firmware first: hailoctl fw-load --mode nnc -d {name}"
-            ))
-            .because(error),
-        ControlError::TooLong(_) => make(ErrorKind::BadInput).because(error),
-        ControlError::Foreign { .. } => make(ErrorKind::Unsupported)
-            .with_hint("load firmware 5.1 or 5.2")
-            .because(error),
-        ControlError::Mismatch { .. } => make(ErrorKind::Io)
-            .with_hint(format!(
-                "hailoctl reset -d {name}, then fw-load again; if it persists, the link is bad"
-            ))
-            .because(error),
-        ControlError::TimedOut { .. } | ControlError::Ended { .. } => make(ErrorKind::TimedOut)
-            .with_hint(reload(name))
-            .because(error),
-        ControlError::Refused { .. } if error.is_unsupported() => make(ErrorKind::Unsupported)
-            .with_hint("this firmware has no such control")
-            .because(error),
-        ControlError::Refused { .. } => make(ErrorKind::Protocol)
-            .with_hint("hailoctl logs may say more")
-            .because(error),
-        other => make(ErrorKind::Protocol)
-            .with_hint(reload(name))
-            .because(other),
-    }
+        ControlError::Refused { .. } => Some("hailoctl logs may say more".to_owned()),
+        _ => Some(reload(name)),
+    };
+    let shown = Error::new(error.kind(), name, action).because(error);
+    hint.into_iter().fold(shown, Error::with_hint)
 }
 
 /// An answer that makes no sense.

@@ -36,7 +36,10 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use crate::addr::Iova;
+use crate::error::ErrorKind;
 use crate::mem::HostMemory;
 use crate::spec::config_space::{COMMAND, command};
 use crate::spec::register::Bar;
@@ -86,7 +89,7 @@ pub enum TransportError {
         /// What was asked.
         action: String,
         /// The error it gave.
-        errno: nix::errno::Errno,
+        errno: Errno,
     },
     /// More memory would be locked for the device than this process may lock.
     #[error(
@@ -146,6 +149,29 @@ pub enum TransportError {
         #[source]
         source: io::Error,
     },
+}
+
+impl TransportError {
+    /// What kind of failure it is for the person at the shell.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Gone { .. } | Self::Closed(_) | Self::Asleep { .. } => ErrorKind::Gone,
+            Self::TimedOut { .. } => ErrorKind::TimedOut,
+            Self::Protocol(_) => ErrorKind::Protocol,
+            Self::LockLimit { .. }
+            | Self::Refused {
+                errno: Errno::EACCES | Errno::EPERM,
+                ..
+            } => ErrorKind::NotPermitted,
+            Self::Refused {
+                errno: Errno::EBUSY,
+                ..
+            } => ErrorKind::Busy,
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            _ => ErrorKind::Io,
+        }
+    }
 }
 
 /// Result of an access through the seam.

@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
+use hailo_vfio::Error;
 use hailo_vfio::spec;
 use hailo_vfio::spec::register::{Effect, RegisterInfo};
 use hailo_vfio::transport::{Transport, TransportError};
-use hailo_vfio::{Error, ErrorKind};
 use serde::Serialize;
 
 use crate::args::Global;
@@ -86,13 +86,7 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
 }
 
 fn failed(device: &str, error: TransportError) -> Error {
-    let kind = match error {
-        TransportError::Gone { .. } | TransportError::Closed(_) => ErrorKind::Gone,
-        TransportError::TimedOut { .. } => ErrorKind::TimedOut,
-        TransportError::Protocol(_) => ErrorKind::Protocol,
-        _ => ErrorKind::Io,
-    };
-    Error::new(kind, device, "the registers can't be read").because(error)
+    Error::new(error.kind(), device, "the registers can't be read").because(error)
 }
 
 fn wanted(args: &Args) -> Result<Vec<&'static RegisterInfo>> {
