@@ -24,6 +24,7 @@ mod configured;
 mod core;
 mod error;
 mod firmware;
+mod heard;
 mod memory;
 mod network;
 mod run;

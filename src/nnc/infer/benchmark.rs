@@ -84,16 +84,20 @@ impl Configured {
         drop(state);
         let number = |value: usize| u16::try_from(value).unwrap_or(u16::MAX);
         core.measured.clear();
-        firmware::start_alone(&core.nnc, index, number(batch), number(count), table)?;
+        let started = firmware::start_alone(&core.nnc, index, number(batch), number(count), table);
         let deadline = Deadline::after(PATIENCE);
-        let waited = core.interrupts().wait(&core.measured, &deadline);
+        let ended = match started {
+            Err(error) if error.refusal().is_some() => return Err(error.into()),
+            // Without an answer it may run all the same.
+            started => started.map(|()| core.interrupts().wait(&core.measured, &deadline)),
+        };
         let stopped = firmware::stop_alone(&core.nnc);
         if stopped.is_err() {
             // The firmware may still use it.
             std::mem::forget(frame);
         }
-        let result = stopped?;
-        if waited != Waited::Fired && !result.done {
+        let (ended, result) = (ended?, stopped?);
+        if ended != Waited::Fired && !result.done {
             return Err(InferError::Busy {
                 what: "the benchmark".to_owned(),
                 waited: deadline.waited(),

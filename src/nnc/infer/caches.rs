@@ -37,33 +37,39 @@ impl Configured {
             let what = format!("{} has no caches that move", self.net.name);
             return Err(InferError::Unsupported(what));
         }
-        // Nobody switches meanwhile.
+        // Nobody switches or gives frames meanwhile.
         let firmware = core.firmware();
         let mut state = core.state();
         let running = state.active == Some(self.id);
         let frames = state
             .network(self.id)
             .map_or(0, |network| network.in_flight() + network.waiting());
-        drop(state);
         if frames > 0 {
             let what = format!("{frames} frames of {}", self.net.name);
             let waited = Duration::ZERO;
             return Err(InferError::Busy { what, waited });
         }
+        state.steady = false;
+        drop(state);
+        let moved = self.point(core, offset, running);
+        core.settle();
+        drop(firmware);
+        moved
+    }
+
+    fn point(&self, core: &Core, offset: u32, running: bool) -> Result<(), InferError> {
+        let plan = &self.net.plan;
         if running {
             wait_closed(core, plan)?;
         }
-        let mut state = core.state();
-        if let Some(network) = state.network(self.id) {
+        if let Some(network) = core.state().network(self.id) {
             for cache in &plan.caches {
                 network.memory().point(plan, cache, offset)?;
             }
         }
-        drop(state);
         if running {
             firmware::cache_updated(&core.nnc)?;
         }
-        drop(firmware);
         Ok(())
     }
 }

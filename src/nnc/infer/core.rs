@@ -4,24 +4,23 @@
 //! thread no control is answered. Whoever changes what the firmware knows holds `firmware` meanwhile and clears
 //! `State::steady`, so that nobody gives frames to a network that is about to stop.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::breakpoint::Point;
 use super::firmware::Firmware;
+use super::heard::Inbox;
 use super::network::{Net, Network, Ticket};
 use super::schedule::{self, Loads, Step};
 use super::{Cause, InferError};
 use crate::deadline::Deadline;
 use crate::dma::DmaError;
+use crate::error::ErrorKind;
 use crate::infer::Frame;
-use crate::irq::{Event, Interrupts, Sink, Waited};
-use crate::nnc::{Nnc, Watcher};
+use crate::irq::{Event, Interrupts, Waited};
+use crate::nnc::Nnc;
 use crate::spec::nnc::context::MAX_APPLICATIONS;
-use crate::spec::nnc::event::{Event as Notice, Notification, Place};
-use crate::spec::nnc::status::Status;
 use crate::transport::Transport;
 
 /// How long whoever waits sleeps until it looks by itself.
@@ -29,9 +28,6 @@ pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// Looks of a polling waiter between two that let other threads run.
 pub(super) const SPINS: u32 = 64;
-
-/// Notifications kept for the worker.
-const NOTICES: usize = 64;
 
 /// All frames.
 #[derive(Debug)]
@@ -51,8 +47,6 @@ pub(super) struct State {
     /// What went wrong in the active network, for the worker to cure.
     pub(super) trouble: Option<Cause>,
     pub(super) over: Option<Cause>,
-    /// Whoever closes the runtime makes the end, when the firmware has stopped: the worker keeps its hands off.
-    pub(super) closing: bool,
     /// After the end: all frames are back in their places.
     pub(super) ended: bool,
     /// When the worker looks by itself.
@@ -74,7 +68,7 @@ pub(super) struct Core {
     /// The benchmark is over, and its cycles.
     pub(super) measured: Event,
     pub(super) cycles: AtomicU32,
-    inbox: Mutex<VecDeque<Notice>>,
+    pub(super) inbox: Inbox,
 }
 
 /// Frames of a network that ended, whose owners are to be woken when the lock is free.
@@ -115,17 +109,22 @@ impl State {
         self.network(self.active?)
     }
 
+    /// Whether another network than the active one has frames.
+    pub(super) fn has_rivals(&self) -> bool {
+        let waits = |(id, network): (usize, &Option<Network>)| {
+            let other = network.as_ref().filter(|_| Some(id) != self.active);
+            other.is_some_and(|other| other.waiting() > 0)
+        };
+        self.networks.iter().enumerate().any(waits)
+    }
+
     /// Gives the active network what it may have; whether the worker has to look.
     pub(super) fn advance(&mut self, polls: bool) -> bool {
         if !self.steady || self.over.is_some() {
             return false; // Whoever has the firmware looks when it is done.
         }
-        let active = self.active;
-        let waits = |(id, network): (usize, &Option<Network>)| {
-            Some(id) != active && network.as_ref().is_some_and(|other| other.waiting() > 0)
-        };
-        let rivals = self.networks.iter().enumerate().any(waits);
-        if let Some(id) = active {
+        let rivals = self.has_rivals();
+        if let Some(id) = self.active {
             let contested = rivals && schedule::contested(&self.loads(), id, Instant::now());
             // A network that shares the chip tells by interrupt when it is through, for the next one's sake.
             let quiet = polls && self.networks.iter().flatten().count() == 1;
@@ -160,31 +159,50 @@ impl State {
         }
     }
 
-    /// Notes that the active network does not work any more.
+    /// Notes that the active network does not work any more, or the device.
     pub(super) fn fail(&mut self, error: &DmaError) {
-        self.steady = false;
-        let Some(network) = self.running() else {
-            return;
-        };
-        let name = network.net.name.clone();
-        self.trouble.get_or_insert(match error {
+        if let DmaError::Transport(error) = error
+            && error.kind() == ErrorKind::Gone
+        {
+            return self.lose(&error.to_string());
+        }
+        self.note_trouble(|network| match error {
             DmaError::Closed { channel, state } => Cause::Closed {
-                network: name,
+                network,
                 channel: *channel,
                 state: *state,
             },
             _ => Cause::Failed {
-                network: name,
+                network,
                 reason: error.to_string().into(),
             },
         });
     }
 
-    /// The firmware has stopped the active network: its frames end.
-    pub(super) fn stop_running(&mut self, cause: &Cause) -> Ended {
-        let ended = self
-            .running()
-            .map(|network| (network.net.clone(), network.end(cause, true)));
+    /// The device is lost: the worker gives all frames back.
+    pub(super) fn lose(&mut self, reason: &str) {
+        self.steady = false;
+        self.over.get_or_insert_with(|| Cause::Lost(reason.into()));
+        for point in &self.points {
+            point.wake();
+        }
+    }
+
+    /// Stops giving frames to the active network, for the worker to cure it. `cause` gets its name.
+    pub(super) fn note_trouble(&mut self, cause: impl FnOnce(Arc<str>) -> Cause) {
+        self.steady = false;
+        let name = self.running().map(|network| network.net.name.clone());
+        if let (Some(name), None) = (name, &self.trouble) {
+            self.trouble = Some(cause(name));
+        }
+    }
+
+    /// Takes the active network off the core, which runs nothing any more. Its frames end with its trouble if it has
+    /// some, else with `cause`.
+    pub(super) fn vacate(&mut self, cause: &Cause) -> Ended {
+        let cause = self.trouble.take().unwrap_or_else(|| cause.clone());
+        let network = self.running();
+        let ended = network.map(|network| (network.net.clone(), network.end(&cause, true)));
         self.active = None;
         if let Some((net, _)) = &ended {
             self.goes_on(net);
@@ -226,6 +244,9 @@ impl State {
         let mut all = Vec::new();
         for network in self.networks.iter_mut().flatten() {
             let places = network.end(&cause, confirmed) | network.drop_waiting(&cause);
+            if !confirmed && !matches!(cause, Cause::Lost(_)) {
+                network.leak();
+            }
             all.push((network.net.clone(), places));
         }
         all
@@ -246,7 +267,6 @@ impl Core {
                 points: Vec::new(),
                 trouble: None,
                 over: None,
-                closing: false,
                 ended: false,
                 alarm: None,
             }),
@@ -258,7 +278,7 @@ impl Core {
             polls: AtomicBool::new(false),
             measured: Event::default(),
             cycles: AtomicU32::new(0),
-            inbox: Mutex::default(),
+            inbox: Inbox::default(),
         }
     }
 
@@ -296,27 +316,6 @@ impl Core {
 
     pub(super) fn set_polls(&self, polls: bool) {
         self.polls.store(polls, Ordering::Relaxed);
-    }
-
-    pub(super) fn next_notice(&self) -> Option<Notice> {
-        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        inbox.pop_front()
-    }
-
-    /// A run-time error of the application that the worker has not heard of.
-    pub(super) fn next_failure(&self, application: u8) -> Option<(Status, Place)> {
-        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, found) = inbox
-            .iter()
-            .enumerate()
-            .find_map(|(at, notice)| match notice {
-                Notice::RunTimeError { status, place } if place.application == application => {
-                    Some((at, (*status, *place)))
-                }
-                _ => None,
-            })?;
-        inbox.remove(at);
-        Some(found)
     }
 
     /// Takes in what is finished and gives what may go.
@@ -393,17 +392,19 @@ impl Core {
         }
     }
 
-    /// Has no more frames given, and waits until none is in flight. The caller holds the firmware, and calls
-    /// [`Self::settle`] at the end, whatever comes of it.
+    /// Has no more frames given, and waits until none is in flight that may come to an end. The caller holds the
+    /// firmware, has the core stand still then, and calls [`Self::settle`] at the end, whatever comes of it.
     pub(super) fn drain(&self, deadline: &Deadline) -> Result<(), InferError> {
         let mut state = self.state();
         state.steady = false;
         state.draining = true;
         loop {
-            if let Some(cause) = state.over.clone().or_else(|| state.trouble.clone()) {
-                return Err(cause.into());
+            if let Some(cause) = &state.over {
+                return Err(cause.clone().into());
             }
-            let Some(network) = state.running().filter(|network| network.in_flight() > 0) else {
+            let moves = state.trouble.is_none();
+            let running = state.running().filter(|_| moves);
+            let Some(network) = running.filter(|network| network.in_flight() > 0) else {
                 return Ok(());
             };
             let name = network.net.name.clone();
@@ -437,60 +438,14 @@ impl Core {
         self.wake.signal();
     }
 
-    /// Ends everything with `cause`, unless there is one already. See [`Network::end`] for `confirmed`.
+    /// Ends everything with `cause`, unless there is one already. See [`Network::end`] for `confirmed`; where it is not,
+    /// what a device that is there may still use is leaked.
     pub(super) fn end(&self, cause: &Cause, confirmed: bool) {
         let ended = self.state().end(cause, confirmed);
         for (net, places) in ended {
             net.wake(places);
         }
         self.drained.signal();
-        self.wake.signal();
-    }
-}
-
-impl Sink for Core {
-    fn completed(&self) {
-        self.pump();
-    }
-
-    fn closed(&self) {}
-
-    fn lost(&self, reason: &str) {
-        self.lose(reason);
-    }
-}
-
-impl Watcher for Core {
-    fn notified(&self, notification: &Notification) {
-        if let Notice::Breakpoint(place) = notification.event {
-            let state = self.state();
-            if let Some(net) = state.of_application(place.application) {
-                state.reached(&net.clone(), place);
-            }
-        }
-        let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
-        if inbox.len() < NOTICES {
-            inbox.push_back(notification.event.clone());
-        }
-        drop(inbox);
-        self.wake.signal();
-    }
-
-    fn lost(&self, reason: &str) {
-        self.lose(reason);
-    }
-}
-
-impl Core {
-    fn lose(&self, reason: &str) {
-        // The channels are the worker's business: the reset may be yet to come.
-        let mut state = self.state();
-        state.steady = false;
-        state.over.get_or_insert_with(|| Cause::Lost(reason.into()));
-        for point in &state.points {
-            point.wake();
-        }
-        drop(state);
         self.wake.signal();
     }
 }

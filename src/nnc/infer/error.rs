@@ -205,11 +205,11 @@ impl InferError {
     /// The error as a person reads it, of `action` on `device`.
     #[must_use]
     pub fn into_error(self, device: &str, action: &str) -> Error {
-        let (kind, hint) = match self {
+        let (kind, hint) = (self.kind(), hint(&self));
+        let shown = match self {
             Self::Control(error) => return report::failure(device, action, error),
-            _ => sort(&self),
+            other => Error::new(kind, device, action).because(other),
         };
-        let shown = Error::new(kind, device, action).because(self);
         hint.into_iter().fold(shown, Error::with_hint)
     }
 
@@ -217,45 +217,55 @@ impl InferError {
     pub(crate) fn failed_to(self, device: &str, action: &str) -> Error {
         self.into_error(device, &format!("failed to {action}"))
     }
+
+    /// What kind of failure it is for the person at the shell.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Control(error) => error.kind(),
+            Self::Dma(DmaError::Transport(error)) | Self::Transport(error) => error.kind(),
+            Self::Dma(_) | Self::Encode(_) | Self::Inconsistent(_) => ErrorKind::Io,
+            Self::OutOfMemory { .. } | Self::TooMany | Self::Full { .. } => ErrorKind::Busy,
+            Self::Plan(_) | Self::Hef(_) | Self::BadFrame(_) | Self::Breakpoint { .. } => {
+                ErrorKind::BadInput
+            }
+            Self::Unsupported(_) => ErrorKind::Unsupported,
+            Self::Busy { .. } | Self::NotOpened { .. } | Self::TimedOut { .. } => {
+                ErrorKind::TimedOut
+            }
+            Self::Ended(Cause::Lost(_)) => ErrorKind::Gone,
+            Self::Ended(Cause::Cancelled) => ErrorKind::Interrupted,
+            Self::Ended(_) | Self::Refused { .. } => ErrorKind::Protocol,
+        }
+    }
+
+    /// Whether the firmware answered, and refused.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Control(error) => error.refusal().is_some(),
+            Self::OutOfMemory { .. } | Self::Refused { .. } => true,
+            _ => false,
+        }
+    }
 }
 
-const GONE: &str = "the link is down or the device was reset: hailoctl scan";
-const AGAIN: &str = "hailoctl reset, then load the firmware again";
-
-fn sort(error: &InferError) -> (ErrorKind, Option<&'static str>) {
+/// What to do next.
+fn hint(error: &InferError) -> Option<&'static str> {
     match error {
-        InferError::Control(_) | InferError::Refused { .. } => {
-            (ErrorKind::Protocol, Some("hailoctl logs may say why"))
+        InferError::OutOfMemory { .. } => {
+            Some("close other networks; each takes memory for its action lists")
         }
-        InferError::OutOfMemory { .. } => (
-            ErrorKind::Busy,
-            Some("close other networks; each takes memory for its action lists"),
-        ),
-        InferError::TooMany | InferError::Full { .. } => (ErrorKind::Busy, None),
-        InferError::Plan(_)
-        | InferError::Hef(_)
-        | InferError::BadFrame(_)
-        | InferError::Breakpoint { .. } => (ErrorKind::BadInput, None),
-        InferError::Unsupported(_) => (ErrorKind::Unsupported, None),
-        InferError::Transport(TransportError::Gone { .. })
-        | InferError::Dma(DmaError::Transport(TransportError::Gone { .. })) => {
-            (ErrorKind::Gone, Some(GONE))
-        }
-        InferError::Dma(_)
-        | InferError::Transport(_)
-        | InferError::Encode(_)
-        | InferError::Inconsistent(_) => (ErrorKind::Io, None),
         InferError::Busy { .. } | InferError::NotOpened { .. } | InferError::TimedOut { .. } => {
-            (ErrorKind::TimedOut, Some(AGAIN))
+            Some("hailoctl reset, then load the firmware again")
         }
-        InferError::Ended(cause) => match cause {
-            Cause::Lost(_) => (ErrorKind::Gone, Some(GONE)),
-            Cause::Cancelled => (ErrorKind::Interrupted, None),
-            Cause::Stopped(_) => (
-                ErrorKind::Protocol,
-                Some("let it cool down where it was too hot; then open the device again"),
-            ),
-            _ => (ErrorKind::Protocol, Some("hailoctl logs may say why")),
-        },
+        InferError::Ended(Cause::Lost(_)) => {
+            Some("the link is down or the device was reset: hailoctl scan")
+        }
+        InferError::Ended(Cause::Stopped(_)) => {
+            Some("let it cool down where it was too hot; then open the device again")
+        }
+        InferError::Ended(Cause::Cancelled) => None,
+        InferError::Ended(_) | InferError::Refused { .. } => Some("hailoctl logs may say why"),
+        _ => None,
     }
 }

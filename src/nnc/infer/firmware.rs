@@ -8,7 +8,6 @@ use crate::nnc::{ControlError, Nnc};
 use crate::spec::nnc::Cpu;
 use crate::spec::nnc::context::ContextKind;
 use crate::spec::nnc::state::{Reset, ResetKind};
-use crate::spec::nnc::status::{Status, code};
 use crate::spec::nnc::switch::{
     BoundaryMode, ChangeHwInfer, ChangeStatus, ClearApplications, DownloadActions, GetHwConstants,
     HwConstants, HwInferResult, HwInferState, SetContextInfo, SetNetworkGroupHeader,
@@ -19,29 +18,6 @@ use crate::spec::nnc::switch::{
 ///
 /// Source: vendor hailort v5.2.0, `control.cpp`.
 const NO_APPLICATION: u8 = 255;
-
-/// A status that the firmware answered with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refused {
-    pub(super) major: Status,
-    pub(super) minor: Status,
-}
-
-impl Refused {
-    /// The status behind `error`, if it is one.
-    pub(super) fn of(error: &ControlError) -> Option<Self> {
-        error.refusal().map(|(major, minor)| Self { major, minor })
-    }
-
-    /// Whether the firmware answered, and refused.
-    pub(super) fn is(error: &InferError) -> bool {
-        match error {
-            InferError::Control(error) => Self::of(error).is_some(),
-            InferError::OutOfMemory { .. } | InferError::Refused { .. } => true,
-            _ => false,
-        }
-    }
-}
 
 /// The networks as the firmware has them.
 #[derive(Debug, Default)]
@@ -174,26 +150,16 @@ impl Firmware {
         Ok(index)
     }
 
-    /// Has it forget all networks and adds those of `order` again. What can't be added is left out, with all that
-    /// follow, and returned with the reason.
-    pub(super) fn rebuild(
-        &mut self,
-        nnc: &Nnc,
-        order: Vec<Arc<Net>>,
-    ) -> Result<(), (Box<InferError>, Vec<Arc<Net>>)> {
+    /// Has it forget all networks and adds those of `order` again, up to the first that can't be added.
+    pub(super) fn rebuild(&mut self, nnc: &Nnc, order: &[Arc<Net>]) -> Result<(), InferError> {
+        self.order.clear();
         let forgotten = reset(nnc).and_then(|()| nnc.send(&ClearApplications {}));
         if let Err(error) = forgotten {
             self.clean = false;
-            self.order.clear();
-            return Err((Box::new(error.into()), order));
+            return Err(error.into());
         }
-        self.order.clear();
-        let mut left = order.into_iter();
-        while let Some(net) = left.next() {
-            if let Err(error) = self.add(nnc, &net) {
-                let lost = std::iter::once(net).chain(left).collect();
-                return Err((Box::new(error), lost));
-            }
+        for net in order {
+            self.add(nnc, net)?;
         }
         Ok(())
     }
@@ -204,24 +170,25 @@ fn upload(nnc: &Nnc, net: &Net) -> Result<(), InferError> {
     let mark = log.mark()?;
     let log = &log;
     let refused = |part: String| {
-        move |error: ControlError| match Refused::of(&error) {
-            Some(refused) if refused.major == code::MEMORY_FULL => {
+        move |error: ControlError| {
+            let network = net.name.to_string();
+            if error.is_memory_full() {
                 let chunks = net.upload.contexts.iter().flatten();
-                InferError::OutOfMemory {
-                    network: net.name.to_string(),
-                    bytes: chunks.map(|chunk| chunk.data.len()).sum(),
-                }
+                let bytes = chunks.map(|chunk| chunk.data.len()).sum();
+                return InferError::OutOfMemory { network, bytes };
             }
-            Some(_) => match log.last_line(mark) {
+            if error.refusal().is_none() {
+                return error.into();
+            }
+            match log.last_line(mark) {
                 Ok(log) => InferError::Refused {
-                    network: net.name.to_string(),
+                    network,
                     part,
                     log,
                     source: error,
                 },
                 Err(lost) => lost.into(),
-            },
-            None => error.into(),
+            }
         }
     };
     let header = SetNetworkGroupHeader {

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::core::{Core, wake};
-use super::firmware::{self, Firmware};
+use super::firmware::Firmware;
 use super::network::Network;
 use super::{Cause, InferError, Model};
 use crate::deadline::Deadline;
@@ -154,24 +154,6 @@ impl Core {
         self.nnc.hub().release_core();
     }
 
-    /// Stops whatever runs; the caller holds the firmware, and nothing is in flight or may be.
-    pub(super) fn stand_still(
-        &self,
-        firmware: &mut Firmware,
-        cause: &Cause,
-    ) -> Result<(), InferError> {
-        if self.state().active.is_none() {
-            return Ok(());
-        }
-        if let Err(error) = firmware::reset(&self.nnc) {
-            log::warn!("{}: {error}", self.device());
-            self.restore(firmware)?;
-        }
-        let ended = self.state().stop_running(cause);
-        wake(ended);
-        Ok(())
-    }
-
     /// Brings a network to the chip, and returns its place. What fails is undone: the networks that were there
     /// before are there again.
     pub(super) fn add(
@@ -183,14 +165,8 @@ impl Core {
             .drain(&Deadline::after(DRAIN))
             .and_then(|()| self.stand_still(firmware, &Cause::Cancelled))
             .and_then(|()| {
-                let before = firmware.order.clone();
-                firmware.add(&self.nnc, &network.net).map_err(|error| {
-                    firmware.order = before;
-                    match self.restore(firmware) {
-                        Ok(()) => error,
-                        Err(worse) => worse,
-                    }
-                })
+                let added = firmware.add(&self.nnc, &network.net);
+                added.map_err(|error| self.restore(firmware).err().unwrap_or(error))
             });
         let added = added.map(|index| {
             let mut state = self.state();
@@ -290,29 +266,19 @@ impl Core {
     fn shut_down(&self) -> Result<(), InferError> {
         let mut firmware = self.firmware();
         let mut state = self.state();
-        let nothing = state.ended || (firmware.order.is_empty() && !firmware.clean);
+        let ended = state.ended;
         state.steady = false;
-        state.closing = !nothing && state.over.is_none();
         state.over.get_or_insert(Cause::Cancelled);
         drop(state);
-        if nothing {
+        if ended {
             return Ok(());
         }
-        let order = std::mem::take(&mut firmware.order);
-        let forgotten = if order.is_empty() {
+        let forgotten = if firmware.order.is_empty() {
             Ok(())
         } else {
-            firmware
-                .rebuild(&self.nnc, Vec::new())
-                .map_err(|(error, _)| *error)
+            firmware.rebuild(&self.nnc, &[])
         };
         self.end(&Cause::Cancelled, forgotten.is_ok());
-        if forgotten.is_err() {
-            // The firmware may still use what lies in memory for it.
-            for network in self.state().networks.iter_mut().flatten() {
-                network.leak();
-            }
-        }
         forgotten
     }
 

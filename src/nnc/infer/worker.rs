@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::core::{Core, wake};
-use super::firmware::{self, Firmware, Refused};
-use super::network::{Net, Network};
+use super::core::{Core, State, wake};
+use super::firmware::{self, Firmware};
+use super::network::Net;
 use super::schedule::Step;
 use super::{Cause, InferError, RunTime};
 use crate::deadline::{Backoff, Deadline};
+use crate::error::ErrorKind;
 use crate::spec::nnc::event::{Event as Notice, Place};
 use crate::spec::nnc::status::Status;
 
@@ -32,7 +33,7 @@ impl Core {
     /// Works until it is told to stop.
     pub(super) fn work(&self) {
         while !self.stop.load(Ordering::SeqCst) {
-            while let Some(notice) = self.next_notice() {
+            while let Some(notice) = self.inbox.next() {
                 self.hear(&notice);
             }
             let alarm = self.turn();
@@ -46,7 +47,7 @@ impl Core {
         let mut state = self.state();
         state.alarm = None;
         if state.over.is_some() {
-            if !state.ended && !state.closing {
+            if !state.ended {
                 drop(state);
                 self.give_up();
             }
@@ -66,8 +67,11 @@ impl Core {
             Step::Rest(due) => {
                 let stuck = stuck_at(&mut state);
                 if stuck.is_some_and(|at| at <= Instant::now()) {
-                    drop(state);
-                    self.stuck();
+                    let reason = format!("no frame came or went in {:.0} s", STUCK.as_secs_f64());
+                    state.note_trouble(|network| Cause::Failed {
+                        network,
+                        reason: reason.into(),
+                    });
                     return Some(Instant::now());
                 }
                 state.alarm = due.into_iter().chain(stuck).min();
@@ -123,7 +127,7 @@ impl Core {
             }
             Err(error) => {
                 let cause = match error {
-                    InferError::Ended(cause @ Cause::RunTime(_)) => cause,
+                    InferError::Ended(cause) => cause,
                     error => Cause::NotActivated {
                         network: net.name.clone(),
                         reason: error.to_string().into(),
@@ -168,21 +172,15 @@ impl Core {
         let dynamic = u16::try_from(dynamic)
             .map_err(|_| InferError::Inconsistent(format!("a batch of {batch} frames")))?;
         // What failed before belongs to an activation that is over.
-        while self.next_failure(index).is_some() {}
+        while self.inbox.next_failure(index).is_some() {}
         self.state().goes_on(&net);
         firmware::enable(&self.nnc, index, dynamic)?;
-        let mut state = self.state();
-        if !fast {
-            // Nothing was in flight: this only forgets rings that the firmware has closed.
-            if let Some(old) = state.running() {
-                old.end(&Cause::Cancelled, true);
-            }
-            state.active = None;
-        }
-        drop(state);
         if fast {
             return Ok(());
         }
+        // Nothing was in flight: this only forgets rings that the firmware has closed.
+        let ended = self.state().vacate(&Cause::Cancelled);
+        wake(ended);
         let deadline = Deadline::after(OPENING);
         let (mut backoff, mut done) = (Backoff::default(), 0);
         loop {
@@ -196,7 +194,7 @@ impl Core {
             if network.adopt(&mut done)? {
                 return Ok(());
             }
-            if let Some((status, at)) = self.next_failure(index) {
+            if let Some((status, at)) = self.inbox.next_failure(index) {
                 return Err(Cause::RunTime(run_time(&net, status, at).into()).into());
             }
             if deadline.expired() {
@@ -217,7 +215,26 @@ impl Core {
         }
     }
 
-    /// Stops what runs; where the firmware does not, resets the core and brings everything again.
+    /// Stops what runs; where the firmware does not, resets the core and brings everything again. Frames end with the
+    /// network's trouble if it has some, else with `cause`. The caller holds the firmware.
+    pub(super) fn stand_still(
+        &self,
+        firmware: &mut Firmware,
+        cause: &Cause,
+    ) -> Result<(), InferError> {
+        if self.state().active.is_none() {
+            return Ok(());
+        }
+        if let Err(error) = self.stop_all(firmware) {
+            // Nobody knows what the firmware still does.
+            self.give_up_for(&error);
+            return Err(error);
+        }
+        let ended = self.state().vacate(cause);
+        wake(ended);
+        Ok(())
+    }
+
     fn stop_all(&self, firmware: &mut Firmware) -> Result<(), InferError> {
         let Err(error) = firmware::reset(&self.nnc) else {
             return Ok(());
@@ -231,83 +248,68 @@ impl Core {
         );
         firmware::reset_core(&self.nnc)?;
         let order = firmware.order.clone();
-        let rebuilt = firmware.rebuild(&self.nnc, order);
+        let rebuilt = firmware.rebuild(&self.nnc, &order);
         self.set_points_again();
-        rebuilt.map_err(|(error, _)| *error)
+        rebuilt
     }
 
     /// Brings the firmware back to where it knows all networks and runs none.
     pub(super) fn restore(&self, firmware: &mut Firmware) -> Result<(), InferError> {
+        if let Some(cause) = &self.state().over {
+            return Err(cause.clone().into());
+        }
         let order = firmware.order.clone();
-        let rebuilt = firmware.rebuild(&self.nnc, order);
-        let rebuilt = match rebuilt {
-            Err((error, order)) if Refused::is(&error) => {
+        let rebuilt = match firmware.rebuild(&self.nnc, &order) {
+            Err(error) if error.is_refusal() => {
                 log::warn!("{}: {error}; resetting the neural core", self.device());
-                firmware::reset_core(&self.nnc)?;
-                firmware.rebuild(&self.nnc, order)
+                firmware::reset_core(&self.nnc)
+                    .map_err(InferError::from)
+                    .and_then(|()| firmware.rebuild(&self.nnc, &order))
             }
             rebuilt => rebuilt,
         };
-        match rebuilt {
-            Ok(()) => {
-                self.set_points_again();
-                let ended = self.state().stop_running(&Cause::Cancelled);
-                wake(ended);
-                Ok(())
-            }
-            Err((error, lost)) => {
-                // What the firmware does not have can't run any more.
-                let reason = format!("the networks can't be brought to the chip again: {error}");
-                firmware.order.extend(lost);
-                self.end(&Cause::Stopped(reason.into()), false);
-                Err(*error)
-            }
+        if let Err(error) = rebuilt {
+            // What the firmware does not have can't run any more.
+            self.give_up_for(&error);
+            return Err(error);
         }
+        self.set_points_again();
+        let ended = self.state().vacate(&Cause::Cancelled);
+        wake(ended);
+        Ok(())
     }
 
     /// The active network failed: ends its frames, and makes the core free.
     fn cure(&self, cause: &Cause) {
         log::warn!("{}: {cause}", self.device());
         let mut firmware = self.firmware();
-        let stopped = self.stop_all(&mut firmware);
-        let mut state = self.state();
-        if state.over.is_some() {
-            return; // Told when the end is made.
+        if let Err(error) = self.stand_still(&mut firmware, cause) {
+            log::warn!("{}: {error}", self.device());
         }
-        if let Err(error) = stopped {
-            drop(state);
-            self.end(&Cause::Stopped(error.to_string().into()), false);
-            return;
-        }
-        let ended = state.stop_running(cause);
-        state.trouble = None;
-        drop(state);
-        wake(ended);
-        self.drained.signal();
         self.settle();
+    }
+
+    /// The firmware can't be had any more: ends everything.
+    fn give_up_for(&self, error: &InferError) {
+        let cause = match error.kind() {
+            ErrorKind::Gone => Cause::Lost(error.to_string().into()),
+            _ => {
+                let reason = format!("the networks can't be brought to the chip again: {error}");
+                Cause::Stopped(reason.into())
+            }
+        };
+        self.end(&cause, false);
     }
 
     /// Everything is over: gives all frames back, with the channels stopped.
     fn give_up(&self) {
-        // A reset that is under way ends first.
+        // Whoever has the firmware may make the end, and a reset that is under way ends first.
+        let firmware = self.firmware();
         let held = self.interrupts().hold();
-        self.end(&Cause::Cancelled, false);
-        drop(held);
-    }
-
-    /// The network that runs neither comes to an end nor lets others run.
-    fn stuck(&self) {
-        let mut state = self.state();
-        let Some(network) = state.running() else {
-            return;
-        };
-        let name = network.net.name.clone();
-        let reason = format!("no frame came or went in {:.0} s", STUCK.as_secs_f64());
-        state.steady = false;
-        state.trouble = Some(Cause::Failed {
-            network: name,
-            reason: reason.into(),
-        });
+        if !self.state().ended {
+            self.end(&Cause::Cancelled, false);
+        }
+        drop((held, firmware));
     }
 
     /// A notification of the firmware.
@@ -316,10 +318,6 @@ impl Core {
             Notice::RunTimeError { status, place } => self.failed(*status, *place),
             Notice::ClosedStreams { .. } => self.stop_for("it is too hot"),
             Notice::CoreCrc => self.stop_for("the neural core reports a CRC error"),
-            Notice::HwInferDone { cycles } => {
-                self.cycles.store(*cycles, Ordering::SeqCst);
-                self.measured.signal();
-            }
             Notice::Breakpoint(place) => log::info!(
                 "{}: a breakpoint was reached: {}",
                 self.device(),
@@ -399,15 +397,11 @@ fn run_time(net: &Net, status: Status, at: Place) -> RunTime {
 }
 
 /// When the network that runs has kept the core for too long without a move, while others wait.
-fn stuck_at(state: &mut super::core::State) -> Option<Instant> {
+fn stuck_at(state: &mut State) -> Option<Instant> {
     if state.stands_at().is_some() {
         return None; // Somebody looks at it.
     }
-    let active = state.active?;
-    let waits = |(id, network): (usize, &Option<Network>)| {
-        id != active && network.as_ref().is_some_and(|other| other.waiting() > 0)
-    };
-    let rivals = state.networks.iter().enumerate().any(waits);
+    let rivals = state.has_rivals();
     let network = state.running().filter(|network| network.in_flight() > 0)?;
     rivals.then(|| network.moved + STUCK)
 }
