@@ -64,19 +64,22 @@ pub(super) fn refused(patches: &[Patch<'_>], code: u32, reason: &str) {
 
 #[test]
 fn headers() {
-    let table: [(usize, &[u8], u32, &str); 12] = [
+    let table: [(usize, &[u8], u32, &str); 15] = [
         (0, &[0, 0], 0x4013_006f, "0 dynamic contexts"),
         (0, &[0xfe, 3], 0x4013_006f, "1022 dynamic contexts"),
         (7, &[0], 0x4013_005b, "0 networks"),
         (7, &[9], 0x4013_005b, "9 networks"),
         (8, &[0xf4, 1], 0x402b_000a, "CSM buffer of 500"),
         (8, &[32, 0], 0x402b_000a, "CSM buffer of 32"),
+        (8, &[0, 0x20], 0x402b_000a, "CSM buffer of 8192"),
+        (8, &[0, 0], 0x402b_000a, "CSM buffer of 0"),
         (10, &[0], 0x4013_003f, "batch of 0"),
         (10, &[64], 0x4013_003f, "batch of 64"),
         (12, &[1], 0x4013_0076, "action list at 0x1"),
         (28, &[25], 0x4013_0065, "25 config channels"),
         (28, &[1, 16], 0x4003_00c2, "config channel 16"),
         (28, &[2, 5, 5], 0x4003_00c2, "config channel 5"),
+        (28, &[1, 0x41], 0x4003_00c2, "config channel 1@1"),
     ];
     for (offset, bytes, code, reason) in table {
         let mut net = Net::new("", "none");
@@ -126,6 +129,115 @@ fn order_of_controls() {
     assert_eq!(net.control(71, &[]).code(), 0x4013_006c);
     net.reset();
     net.does(71, &[]);
+}
+
+#[test]
+fn parameters_of_other_lengths() {
+    let header = [0; 52];
+    let table: [(u32, &[&[u8]], u32); 11] = [
+        (32, &[&header], 0x4003_0060),
+        (33, &[&[], &[1], &[3], &[]], 0x4003_0091),
+        (33, &[&[1], &[1, 1], &[3], &[]], 0x4003_0092),
+        (33, &[&[1], &[1], &[3, 0], &[]], 0x4003_00c4),
+        (36, &[&[0; 3], &[1], &[0, 0], &[0, 0]], 0x4003_00c5),
+        (37, &[&[], &[0], &[0, 0], &[0, 0]], 0x4003_006b),
+        (37, &[&[0], &[0, 0], &[0, 0], &[0, 0]], 0x4003_0082),
+        (37, &[&[0], &[0], &[0], &[0, 0]], 0x4003_00c0),
+        (52, &[&[0; 3], &[0], &[0; 13]], 0x4003_008e),
+        (59, &[&[0; 3], &[1]], 0x4003_00a7),
+        (72, &[&[0]], 0x4003_0012),
+    ];
+    for (opcode, parameters, code) in table {
+        let mut net = Net::new("", "none");
+        let answer = net.control(opcode, parameters);
+        assert_eq!(answer.major, code, "{opcode}: {answer:x?}");
+        assert_eq!(net.complaints().len(), 1, "{:?}", net.complaints());
+    }
+    // The longest chunk makes the longest message.
+    let mut net = Net::new("", "none");
+    let longer = net.control(33, &[&[1], &[1], &[3], &[0; 1461]]);
+    assert_eq!(longer.major, 0x4013_0006);
+}
+
+#[test]
+fn a_chunk_of_another_kind() {
+    let mut net = Net::new("", "none");
+    let _memory = Memory::example(&net);
+    let upload = Upload::example();
+    let list = &upload.contexts[ACTIVATION].1;
+    net.does(32, &[&upload.header]);
+    net.does(33, &[&[1], &[0], &[3], &list[..7]]);
+    let other = net.control(33, &[&[0], &[1], &[2], &list[7..]]);
+    assert_eq!(other.major, 0x4013_006e);
+}
+
+#[test]
+fn a_reset_always_succeeds() {
+    let mut net = Net::new("", "none");
+    for application in [0, 7, 255] {
+        net.does(37, &[&[0], &[application], &[9, 9], &[1, 0]]);
+    }
+    assert_eq!(net.complaints(), [""; 0]);
+}
+
+#[test]
+fn inference_without_the_host_that_cannot_be() {
+    let mut net = Net::new("", "none");
+    let _memory = Memory::example(&net);
+    let start = |net: &mut Net, patch: &[(usize, u8)], batch: u8, mode: u8| {
+        let mut table = vec![0; 481];
+        table[..8].copy_from_slice(&[1, 0, 16, 0, 16, 0, 2, 0]);
+        table[480] = 2;
+        for &(at, value) in patch {
+            table[at] = value;
+        }
+        net.control(74, &[&[0], &[0], &[batch, 0], &[1, 0], &table, &[mode]])
+            .code()
+    };
+    assert_eq!(start(&mut net, &[], 1, 0), 0x4037_0001);
+    Upload::example().send(&mut net).unwrap();
+    for (patch, batch, mode, code) in [
+        (&[][..], 1, 1, 0x4037_0005),
+        (&[], 0, 0, 0x4013_003f),
+        (&[], 2, 0, 0x4013_003f),
+        (&[(480, 1)], 1, 0, 0x4037_0004),
+        (&[(0, 2)], 1, 0, 0x4037_0004),
+        (&[(5, 1)], 1, 0, 0x4037_0004),
+        (&[(6, 1)], 1, 0, 0x402d_001f),
+        (&[(6, 128)], 1, 0, 0x402d_001f),
+    ] {
+        assert_eq!(start(&mut net, patch, batch, mode), code, "{patch:?}");
+    }
+    let state = net.control(74, &[&[2], &[0], &[1, 0], &[1, 0], &[0; 481], &[0]]);
+    assert_eq!(state.code(), 0x4037_0004);
+    assert!(net.enable(0, 0, 0).ok());
+    assert_eq!(start(&mut net, &[], 1, 0), 0x4037_0002);
+}
+
+#[test]
+fn breakpoints_and_lists_that_are_not_there() {
+    let mut net = Net::new("", "none");
+    let _memory = Memory::example(&net);
+    Upload::example().send(&mut net).unwrap();
+    let breakpoint = |net: &mut Net, id: u8, control: u8| {
+        net.control(52, &[&[id, 0, 0, 0], &[control], &[0; 13]])
+            .code()
+    };
+    for id in 0..16 {
+        assert_eq!(breakpoint(&mut net, id, 0), 0);
+    }
+    assert_eq!(breakpoint(&mut net, 16, 0), 0x4013_0042);
+    assert_eq!(breakpoint(&mut net, 3, 0), 0x4013_0045);
+    assert_eq!(breakpoint(&mut net, 3, 1), 0x4013_0045);
+    assert_eq!(breakpoint(&mut net, 3, 3), 0x4013_0044);
+    assert_eq!(breakpoint(&mut net, 3, 2), 0);
+    assert_eq!(breakpoint(&mut net, 3, 2), 0x4013_0045);
+    let list = |net: &mut Net, application: u8, kind: u8| {
+        net.control(36, &[&[0, 0, 0, application], &[kind], &[0, 0], &[0, 0]])
+            .code()
+    };
+    assert_eq!(list(&mut net, 1, 1), 0x4013_0037);
+    assert_eq!(list(&mut net, 0, 4), 0x4013_0013);
 }
 
 #[test]

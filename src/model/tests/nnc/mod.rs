@@ -6,6 +6,7 @@ mod controls;
 mod faults;
 mod golden;
 mod host;
+mod left_out;
 mod logs;
 mod misplaced;
 mod mistakes;

@@ -2,7 +2,9 @@
 
 use super::super::host::*;
 use super::super::random::Dice;
+use super::context::Memory;
 use super::host::*;
+use super::net::{Net, Upload, noise};
 use crate::transport::local::Endpoint;
 
 fn parameter(dice: &mut Dice, length: usize) -> Vec<u8> {
@@ -64,4 +66,48 @@ fn whatever_a_host_asks_the_firmware_answers_or_is_reset() {
         bench.wait_for(2, 0);
         bench.done(APPLICATION, 0, &[]);
     }
+}
+
+/// Bytes of the lists and of the descriptors change at random. A lenient chip takes most of it, and must live with it.
+#[test]
+fn whatever_a_host_uploads_the_firmware_lives() {
+    let mut dice = Dice(0x1234_5678_9abc);
+    let mut ran = 0;
+    for round in 0..400_u32 {
+        let lenient = if round % 4 == 0 { "" } else { ",lenient=on" };
+        let mut net = Net::new(lenient, "none");
+        let two = round % 2 == 0;
+        let (mut memory, mut upload) = if two {
+            (Memory::two_contexts(&net), Upload::two_contexts())
+        } else {
+            (Memory::example(&net), Upload::example())
+        };
+        for _ in 0..=dice.roll(3) {
+            let context = usize::try_from(dice.roll(if two { 6 } else { 5 })).unwrap();
+            let bytes = match context.checked_sub(1) {
+                Some(context) => &mut upload.contexts[context].1,
+                None => &mut upload.header,
+            };
+            let place = dice.roll(u32::try_from(bytes.len()).unwrap());
+            bytes[usize::try_from(place).unwrap()] = dice.word().to_le_bytes()[0];
+        }
+        if dice.roll(3) == 0 {
+            let lists = [0x10_0001_0000, 0x10_0002_0000, 0x10_0003_0000];
+            let list = lists[usize::try_from(dice.roll(3)).unwrap()];
+            let word = u64::from(dice.roll(20));
+            net.poke(list + 4 * word, &dice.word().to_le_bytes());
+        }
+        let sent = upload.send(&mut net).is_ok();
+        if sent && net.enable(0, 0, 0).ok() {
+            ran += 1;
+            for seed in 0..2 {
+                memory.offer(&net, &noise(seed, 8192));
+            }
+            net.does(72, &[]);
+            drop(net.enable(0, 1, 0));
+        }
+        net.reset();
+        net.does(71, &[]);
+    }
+    assert!(ran > 50, "{ran} rounds ran");
 }

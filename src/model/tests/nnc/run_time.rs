@@ -209,6 +209,101 @@ fn boundary_frames_that_do_not_fit() {
     );
 }
 
+/// The host makes whole transfers available; the chip says what it thinks of this one, and waits.
+#[test]
+fn transfers_that_end_before_their_frame_does() {
+    let mut net = Net::new("", "none");
+    let mut memory = Memory::example(&net);
+    Upload::example().send(&mut net).unwrap();
+    assert!(net.enable(0, 0, 0).ok());
+    let next = memory.input.transfer(&net, 0, IN_DATA, 8000, 0x2e);
+    net.launch(1, next);
+    net.wait_processed(1, next, 1024);
+    net.bench.settle();
+    let said =
+        "channel 1: the host offered 8000 bytes of a transfer of 8192: sizes that do not add up";
+    assert_eq!(net.complaints(), [said]);
+    // The rest, and half of an output.
+    let next = memory.input.transfer(&net, next, IN_DATA + 8000, 192, 0x2e);
+    net.launch(1, next);
+    let half = memory.output.transfer(&net, 0, OUT_DATA, 512, 0x2e);
+    net.launch(16, half);
+    net.wait_processed(16, half, 128);
+    net.bench.settle();
+    let said =
+        "channel 16: the host offered 512 bytes of a transfer of 1000: sizes that do not add up";
+    assert_eq!(net.complaints()[1..], [said]);
+    assert_eq!(net.events, []);
+    net.reset();
+    memory.restart();
+    assert!(net.enable(0, 0, 0).ok());
+    memory.infer(&mut net, 2, 1);
+    assert_eq!(net.complaints().len(), 2);
+}
+
+/// All that the specification wants to go wrong on request and that is a control of the host's.
+#[test]
+fn controls_that_go_wrong_on_request() {
+    for (fault, opcode, code) in [
+        ("nnc-status=0x4013007a@33+2", 33, 0x4013_007a),
+        ("nnc-status=0x40130072@37", 37, 0x4013_0072),
+    ] {
+        let mut net = Net::new("", fault);
+        let mut memory = Memory::example(&net);
+        let sent = Upload::example().send(&mut net);
+        if opcode == 33 {
+            assert_eq!(sent.unwrap_err().major, code);
+            net.reset();
+        } else {
+            let refused = net.control(37, &[&[0], &[255], &[0, 0], &[0, 0]]);
+            assert_eq!(refused.major, code);
+        }
+        net.does(71, &[]);
+        Upload::example().send(&mut net).unwrap();
+        assert!(net.enable(0, 0, 0).ok());
+        memory.infer(&mut net, 2, 1);
+        assert_eq!(net.complaints(), [""; 0], "{fault}");
+    }
+    // Events while a network runs, and an answer that is late.
+    let mut net = Net::new("", "nnc-late=30@37,nnc-event=3@72,nnc-event=13@72");
+    let mut memory = Memory::example(&net);
+    Upload::example().send(&mut net).unwrap();
+    assert!(net.enable(0, 0, 0).ok());
+    memory.infer(&mut net, 1, 1);
+    net.does(72, &[]);
+    assert_eq!(net.wait_event(3).len(), 8);
+    assert_eq!(net.wait_event(13), [0; 0]);
+    memory.infer(&mut net, 1, 1);
+}
+
+/// What takes the channels away from a network that runs.
+#[test]
+fn a_network_ends_with_the_core_and_with_the_driver() {
+    for core in [true, false] {
+        let mut net = Net::new("", "none");
+        let mut memory = Memory::two_contexts(&net);
+        Upload::two_contexts().send(&mut net).unwrap();
+        assert!(net.enable(0, 0, 0).ok());
+        memory.submit(&net, &noise(1, 8192));
+        net.wait_processed(1, 16, 1024);
+        if core {
+            net.does(7, &[&1_u32.to_be_bytes()]);
+        } else {
+            net.bench.write(super::super::host::ACCESS, 0x1754, 4);
+            net.bench.wait_for(8, 0);
+        }
+        for channel in [1, 16, 17] {
+            let control = net.bench.read(VDMA, Net::side(channel)) & 3;
+            assert_eq!(control, 0, "channel {channel}");
+        }
+        assert_eq!(net.enable(0, 0, 0).code(), 0x4013_0037);
+        Upload::two_contexts().send(&mut net).unwrap();
+        assert!(net.enable(0, 0, 0).ok());
+        memory.restart();
+        memory.infer(&mut net, 2, 2);
+    }
+}
+
 #[test]
 fn an_output_that_can_t_be_written() {
     let mut net = Net::new("", "none");
