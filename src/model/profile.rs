@@ -253,7 +253,7 @@ pub enum ProfileError {
          chip=hailo10h|hailo12l|hailo15l, mode=soc|nnc, serial=TEXT, temperature=0..120, power=on|off, \
          loopback=on|off, quirks=on|off, reply-delay=MS, echo=1..65535, lenient=on|off; in NNC mode \
          opcodes=full|accelerator, silent=on|off, extended=on|off, fw-memory=BYTES, reset-delay=MS, \
-         frame-time=US)"
+         frame-time=US, restricted=START+BYTES)"
     )]
     Key(String),
     /// The chip has no such mode.
@@ -374,7 +374,7 @@ mod tests {
             "m2-gen3-x4,width=2,sku=6,mrrs=128",
             "hailo12l,loaded=5.2.0,version=5.3.0,layout=5.1",
             "default,chip=hailo12l,speed=1,timing=on,echo=7,lenient=on",
-            "default,mode=nnc,loaded=5.2.0,opcodes=full,lenient=on,silent=on,extended=on,fw-memory=1000,reset-delay=100,frame-time=7",
+            "default,mode=nnc,loaded=5.2.0,opcodes=full,lenient=on,silent=on,extended=on,fw-memory=1000,reset-delay=100,frame-time=7,restricted=0x100+0x20",
             "hailo15h,speed=4",
             "hailo15l,loaded=5.1.1",
             "default,serial=HLSIM0001,temperature=99,power=on,loopback=on,quirks=on,reply-delay=30",
@@ -404,6 +404,7 @@ mod tests {
             "default,mode=nnc,layout=5.1",
             "default,opcodes=some",
             "default,fw-memory=x",
+            "default,restricted=5",
         ] {
             assert!(text.parse::<Profile>().is_err(), "{text:?}");
         }

@@ -42,7 +42,7 @@ const OTHERS: [u32; 4] = [24, 25, 60, 75];
 /// Status of a parameter of wrong length, where it is not [`code::PARSING`]: opcode, parameter, status.
 ///
 /// Source: inferred from the names in vendor hailort v5.2.0, `firmware_status.h`; unconfirmed.
-const LENGTHS: [(u32, usize, Status); 35] = [
+const LENGTHS: [(u32, usize, Status); 36] = [
     (1, 0, Status(0x4003_0013)),
     (1, 1, Status(0x4003_004e)),
     (2, 0, Status(0x4003_0013)),
@@ -73,6 +73,7 @@ const LENGTHS: [(u32, usize, Status); 35] = [
     (53, 0, Status(0x4003_008e)),
     (59, 0, Status(0x4003_00a7)),
     (59, 1, Status(0x4003_00a8)),
+    (73, 0, Status(0x4003_00c7)),
     (74, 0, Status(0x4003_00c9)),
     (74, 1, Status(0x4003_0082)),
     (74, 3, Status(0x4003_00cb)),

@@ -41,6 +41,7 @@ const FRAME_TIME: Duration = Duration::from_millis(5);
 /// | `fw-memory` | bytes for action lists (81920) |
 /// | `reset-delay` | milliseconds that a soft reset takes (20) |
 /// | `frame-time` | microseconds that the core takes for a frame, with `timing=on` (5000) |
+/// | `restricted` | `START+BYTES` of the chip's memory that no control may reach, beside the firmware's own |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NncOptions {
     /// Which opcodes it has.
@@ -58,6 +59,8 @@ pub struct NncOptions {
     pub reset_delay: Duration,
     /// How long the core takes for a frame of all its contexts, where time counts.
     pub frame_time: Duration,
+    /// Memory of the chip that a host may neither read nor write by control: where it begins, and its bytes.
+    pub restricted: (u32, u32),
 }
 
 impl Default for NncOptions {
@@ -70,6 +73,7 @@ impl Default for NncOptions {
             memory: MEMORY,
             reset_delay: RESET_DELAY,
             frame_time: FRAME_TIME,
+            restricted: (0, 0),
         }
     }
 }
@@ -90,9 +94,20 @@ impl NncOptions {
             "fw-memory" => self.memory = value.parse().ok()?,
             "reset-delay" => self.reset_delay = Duration::from_millis(value.parse().ok()?),
             "frame-time" => self.frame_time = Duration::from_micros(value.parse().ok()?),
+            "restricted" => {
+                let (start, bytes) = value.split_once('+')?;
+                self.restricted = (parse_number(start)?, parse_number(bytes)?);
+            }
             _ => return None,
         }
         Some(())
+    }
+}
+
+fn parse_number(text: &str) -> Option<u32> {
+    match text.strip_prefix("0x") {
+        Some(digits) => u32::from_str_radix(digits, 16).ok(),
+        None => text.parse().ok(),
     }
 }
 
@@ -119,6 +134,10 @@ impl fmt::Display for NncOptions {
         }
         if self.frame_time != FRAME_TIME {
             write!(f, ",frame-time={}", self.frame_time.as_micros())?;
+        }
+        let (start, bytes) = self.restricted;
+        if bytes > 0 {
+            write!(f, ",restricted={start:#x}+{bytes:#x}")?;
         }
         Ok(())
     }

@@ -252,11 +252,16 @@ impl Sparse {
 }
 
 impl Core {
-    /// Where `len` bytes at `address` lie: in SRAM, or elsewhere. What the firmware uses itself is out of reach.
-    fn is_sram(address: u32, len: usize) -> Result<bool, Refusal> {
+    /// Where `len` bytes at `address` lie: in SRAM, or elsewhere. What the firmware uses itself is out of reach, and what
+    /// the profile says.
+    fn is_sram(&self, address: u32, len: usize) -> Result<bool, Refusal> {
         let start = u64::from(address);
         let end = start + u64::try_from(len).unwrap_or(u64::MAX);
-        let own = RESTRICTED.start < end && start < RESTRICTED.end;
+        let (first, bytes) = self.profile.nnc.restricted;
+        let others = u64::from(first)..u64::from(first) + u64::from(bytes);
+        let own = [RESTRICTED, others]
+            .iter()
+            .any(|range| range.start < range.end && range.start < end && start < range.end);
         let is_sram = |at: u64| matches!(Place::of(DeviceAddr(at)), Place::Sram(_));
         if own || end > 1 << 32 || is_sram(start) != is_sram(end - 1) {
             let why = format!("{len} bytes at {address:#x} are out of reach");
@@ -267,7 +272,7 @@ impl Core {
 
     pub(super) fn write_device_memory(&mut self, wanted: &WriteMemory) -> Result<(), Refusal> {
         let WriteMemory { address, data } = wanted;
-        if Self::is_sram(*address, data.len())? {
+        if self.is_sram(*address, data.len())? {
             self.memory.copy_in(DeviceAddr((*address).into()), data);
         } else if !self.nnc.memory.write(*address, data) {
             let why = format!("{} bytes at {address:#x}: no memory there", data.len());
@@ -283,7 +288,7 @@ impl Core {
             return Err(Refusal::execution(COUNT, why));
         }
         let mut data = vec![0; count];
-        if Self::is_sram(wanted.address, count)? {
+        if self.is_sram(wanted.address, count)? {
             let address = DeviceAddr(wanted.address.into());
             self.memory.copy_out(address, &mut data);
         } else {

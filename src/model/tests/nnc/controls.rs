@@ -30,6 +30,10 @@ fn what_is_set_is_told() {
         }
     }
     bench.done(APPLICATION, 73, &[&[1]]);
+    let longer = bench.control(APPLICATION, 73, &[&[0, 0]]);
+    assert_eq!(longer.status(), (0x4003_00c7, 0));
+    bench.assert_complaint("2 bytes of parameter 0");
+    let mut bench = Bench::nnc("", "none");
     let bad = bench.control(APPLICATION, 73, &[&[2]]);
     assert_eq!(bad.status(), (EXECUTION, 0x4003_00c8));
     bench.assert_no_complaints();
@@ -93,6 +97,20 @@ fn memory_keeps_what_is_written() {
     }
     let longer = bench.control(APPLICATION, 1, &[&be(0), &[0; 1025]]);
     assert_eq!(longer.status(), (0x4003_004e, 0));
+    // Ranges of its own that a firmware keeps to itself.
+    let mut bench = Bench::nnc(",restricted=0x20000+256", "none");
+    for (address, status) in [
+        (0x2_0000, 0x4003_0098),
+        (0x2_00ff, 0x4003_0098),
+        (0x1_fffd, 0x4003_0098),
+        (0x1_fffc, 0),
+        (0x2_0100, 0),
+    ] {
+        let written = bench.control(APPLICATION, 1, &[&be(address), &[7; 4]]);
+        assert_eq!(written.status().1, status, "{address:#x}");
+        let read = bench.control(APPLICATION, 2, &[&be(address), &be(4)]);
+        assert_eq!(read.status().1, status, "{address:#x}");
+    }
 }
 
 #[test]
@@ -152,6 +170,8 @@ fn configurations_are_stored_over_a_reset() {
         [0, 1, 2, b'b', b'o', b'a', b'r', b'd', 8, 9]
     );
     let beyond = bench.control(APPLICATION, 47, &[&be(1), &be(500)]);
+    assert_eq!(beyond.status(), (EXECUTION, 0x401a_0005));
+    let beyond = bench.control(APPLICATION, 48, &[&be(498), b"abc"]);
     assert_eq!(beyond.status(), (EXECUTION, 0x401a_0005));
     bench.done(APPLICATION, 20, &[]);
     assert_eq!(bench.control(APPLICATION, 18, &[]).status().0, 0x4003_003b);

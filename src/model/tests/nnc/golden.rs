@@ -144,6 +144,8 @@ fn a_request_lies_in_the_bar_as_in_the_vectors() {
     bench.ring(APPLICATION);
     bench.wait_for(RESPONSE, 0);
     assert_eq!(bench.response().0.len(), 190);
+    // The answer is elsewhere, and the request stays as it is.
+    assert_eq!(bench.bytes(0, image.len()), image);
 }
 
 #[test]

@@ -64,7 +64,9 @@ fn refused(context: usize, change: impl FnOnce(&mut Vec<Action>), code: u32, rea
 }
 
 fn without(kind: ActionKind) -> impl FnOnce(&mut Vec<Action>) {
-    move |actions| drop(actions.remove(at(actions, kind)))
+    move |actions| {
+        actions.remove(at(actions, kind));
+    }
 }
 
 #[test]
@@ -131,6 +133,24 @@ fn each_thing_that_is_left_out_has_its_status() {
         0x4033_0007,
         "the batch of channel 1 is not changed",
     );
+}
+
+#[test]
+fn channels_of_the_user_are_opened_by_the_activation_context_alone() {
+    let buffer = BufferInfo {
+        buffer_type: BufferType::DESCRIPTORS,
+        address: 0x10_0003_0000,
+        page: 512,
+        descriptors: 128,
+        pattern: 1000,
+    };
+    for context in [SWITCHING, PRELIMINARY, FIRST, SECOND] {
+        let channel = channel(16);
+        let open = |actions: &mut Vec<Action>| {
+            actions.insert(0, Action::OpenBoundaryOutput { channel, buffer });
+        };
+        refused(context, open, 0x4013_0063, "not in a context of this kind");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! NNC mode, driven by a raw host: bytes at the bus in the order in which the vendor's kernel driver moves them.
 
+mod batches;
 mod boot;
 mod context;
 mod controls;
@@ -13,5 +14,6 @@ mod mistakes;
 mod net;
 mod notifications;
 mod random;
+mod ring;
 mod run_time;
 mod wrong_host;

@@ -29,7 +29,7 @@ Profiles: NAME[,KEY=VALUE...]
          serial=TEXT  temperature=DEGREES  power=on|off  loopback=on|off  quirks=on|off
          reply-delay=MS  echo=PORT  lenient=on|off (go on where hardware might not notice a mistake)
          and in NNC mode opcodes=full|accelerator  silent=on|off  extended=on|off
-         fw-memory=BYTES  reset-delay=MS  frame-time=US
+         fw-memory=BYTES  reset-delay=MS  frame-time=US  restricted=START+BYTES
 
 Faults: NAME[=VALUE][:TIMES], TIMES being once, always or a number
   stall-stage=N fail-stage=N reset-at-stage=N fail-after=BYTES lose-irq spurious-irq irq-storm[=N]
