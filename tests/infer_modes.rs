@@ -208,6 +208,28 @@ fn without_post_processing_frames_are_the_cores_own() {
 }
 
 #[test]
+fn runtimes_of_one_group_share_the_chip() {
+    let bench = bench(Mode::Soc);
+    let device = open(&bench, Mode::Soc);
+    let mut options = RuntimeOptions::default();
+    options.group = Some("ours".to_owned());
+    let configure = |name: &str| {
+        let model = device.runtime(&options).unwrap().load(&sample(name), "");
+        model
+            .unwrap()
+            .configure(&ConfigureOptions::default())
+            .unwrap()
+    };
+    let both = [configure("v3_single"), configure("v3_mux")];
+    for configured in both.iter().chain(&both) {
+        configured
+            .run(configured.frame().unwrap(), &soon())
+            .unwrap();
+    }
+    bench.assert_no_complaints();
+}
+
+#[test]
 fn what_nnc_mode_can_not_do_is_refused_by_name() {
     let bench = bench(Mode::Nnc);
     let device = open(&bench, Mode::Nnc);

@@ -27,9 +27,12 @@ pub use crate::infer::{
 };
 
 /// How a [`Runtime`] is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RuntimeOptions {
+    /// Runtimes with the same group share the chip; `None` shares it with nobody: another runtime waits a few seconds
+    /// for it, and fails. In NNC mode a device has one runtime at a time, whatever this says: clone that.
+    pub group: Option<String>,
     /// What is done with frames beside what the neural core does. Without it frames are the core's own.
     pub post_processing: PostProcessing,
 }
@@ -110,10 +113,11 @@ impl super::Device {
     /// # Errors
     /// No firmware runs, or it does not answer; somebody else has the chip.
     pub fn runtime(&self, options: &RuntimeOptions) -> Result<Runtime, Error> {
-        let RuntimeOptions { post_processing } = *options;
+        let post_processing = options.post_processing;
         Ok(Runtime(match self.mode() {
             Mode::Soc => {
                 let options = VdeviceOptions {
+                    group: options.group.clone(),
                     post_processing,
                     ..VdeviceOptions::default()
                 };
