@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
     let set = args.firmware.set(global)?;
     let opened = open::open(global, output)?;
     let mut telemetry = booted::telemetry(set, global, &opened, output)?;
-    if !args.once && args.listen.is_none() {
+    if !args.once {
         telemetry.subscribe()?;
     }
     let exit = watch(
@@ -92,7 +92,13 @@ fn watch(
         let listener = listen::bind(address)?;
         let at = listener.local_addr().map_err(Failure::Stream)?;
         output.note(format_args!("http://{at}/metrics, until Ctrl-C"))?;
-        let mut page = || Ok(prometheus(&source.look()?, name));
+        let mut told = None;
+        let mut page = || {
+            look::newest_throttling(source, &mut told)?;
+            let mut look = source.look()?;
+            look.throttling = look.throttling.or_else(|| told.clone());
+            Ok(prometheus(&look, name))
+        };
         listen::serve(&listener, &mut page, &stop)?;
         return Ok(Exit::Interrupted);
     }

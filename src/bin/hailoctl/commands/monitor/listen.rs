@@ -101,7 +101,8 @@ fn wanted(request: &[u8]) -> Wanted {
     let line = request.split(|&byte| byte == b'\r').next();
     let line = String::from_utf8_lossy(line.unwrap_or_default());
     let mut words = line.split(' ');
-    match (words.next(), words.next()) {
+    let path = |target| str::split(target, '?').next();
+    match (words.next(), words.next().and_then(path)) {
         (Some("GET"), Some("/metrics")) => Wanted::Metrics,
         (Some("GET"), Some("/")) => Wanted::Index,
         (Some("GET"), Some(_)) => Wanted::Unknown,
@@ -156,6 +157,7 @@ mod tests {
         let page = asked(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
         assert!(page.starts_with("HTTP/1.1 200 OK\r\n") && page.ends_with("\r\n\r\npage\n"));
         assert!(page.contains("Content-Length: 5\r\n"));
+        assert!(asked(b"GET /metrics?chip=0 HTTP/1.1\r\n\r\n").ends_with("page\n"));
         assert!(asked(b"GET /else HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 404"));
         assert!(asked(b"POST /metrics HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405"));
     }

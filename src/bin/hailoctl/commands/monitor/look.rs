@@ -1,5 +1,7 @@
 //! One look at a chip: what it tells of itself, and why it does not tell the rest.
 
+use std::time::Duration;
+
 use hailo_vfio::Error;
 use hailo_vfio::deadline::Deadline;
 use hailo_vfio::device::Telemetry;
@@ -194,9 +196,32 @@ impl Look {
     }
 }
 
+/// Most notifications that are taken in before a look: a chip may send more without end.
+const MOST_NOTICES: u32 = 1024;
+
+/// Brings `state` up to what the chip told of its throttling since the last time.
+pub(super) fn newest_throttling(source: &dyn Source, state: &mut Option<String>) -> Result<()> {
+    for _ in 0..MOST_NOTICES {
+        match source.notice(&Deadline::after(Duration::ZERO))? {
+            Some(Said { throttling, .. }) => *state = throttling.or_else(|| state.take()),
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+/// The value of a label: what would end it is escaped.
+fn escaped(value: &str) -> String {
+    value
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
 /// The text format that node_exporter's textfile collector reads.
 pub(super) fn prometheus(look: &Look, device: &str) -> String {
     let mut text = String::new();
+    let device = escaped(device);
     let mut gauge = |name: &str, help: &str, values: &[(&str, Option<f64>)]| {
         let known: Vec<_> = values
             .iter()
@@ -248,5 +273,56 @@ pub(super) fn prometheus(look: &Look, device: &str) -> String {
         "Memory in use.",
         &[("", bytes(load.ram_used))],
     );
+    if let Some(state) = &look.throttling {
+        let label = format!(",state=\"{}\"", escaped(state));
+        let help = "How the chip slows itself down: 1 for the state that it told last.";
+        gauge("throttling", help, &[(&label, Some(1.0))]);
+    }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    /// A chip that has these things to say.
+    struct Talker(Mutex<Vec<Option<&'static str>>>);
+
+    impl Source for Talker {
+        fn look(&self) -> Result<Look> {
+            Ok(Look {
+                temperature: None,
+                power_w: None,
+                load: NO_LOAD,
+                throttling: None,
+                missing: Missing::default(),
+            })
+        }
+
+        fn notice(&self, _: &Deadline) -> Result<Option<Said>> {
+            let said = self.0.lock().unwrap().pop();
+            Ok(said.map(|state| Said {
+                text: String::new(),
+                object: Value::Null,
+                throttling: state.map(str::to_owned),
+            }))
+        }
+    }
+
+    #[test]
+    fn the_state_of_throttling_that_was_told_last_is_a_gauge() {
+        // The last is said first.
+        let said = vec![None, Some("medium"), Some("light")];
+        let chip = Talker(Mutex::new(said));
+        let mut state = None;
+        newest_throttling(&chip, &mut state).unwrap();
+        newest_throttling(&chip, &mut state).unwrap();
+        let mut look = chip.look().unwrap();
+        assert_eq!(prometheus(&look, "sim"), "");
+        look.throttling = state;
+        let text = prometheus(&look, "vfio-user:a\"b\\c");
+        let line = "hailo_throttling{device=\"vfio-user:a\\\"b\\\\c\",state=\"medium\"} 1\n";
+        assert!(text.ends_with(line), "{text}");
+    }
 }
