@@ -57,6 +57,14 @@ impl Expected {
         })
     }
 
+    /// Which link it is, for people.
+    pub(super) fn place(&self) -> String {
+        match &self.between {
+            Some([upper, lower]) => format!("{} between {upper} and {lower}", self.lanes),
+            None => format!("{}, the device's own link", self.lanes),
+        }
+    }
+
     pub(super) fn rate(&self, way: Way) -> Rate {
         match way {
             Way::ToDevice => self.throughput.to_device,

@@ -89,9 +89,9 @@ struct Measured {
 }
 
 /// From this part of the expected rate on, the link itself is the limit.
-const LIMIT: f64 = 0.85;
+pub(super) const LIMIT: f64 = 0.85;
 /// More than this part of the upper bound is no error of measurement.
-const IMPOSSIBLE: f64 = 1.02;
+pub(super) const IMPOSSIBLE: f64 = 1.02;
 
 pub(super) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<Exit> {
     let set = match &args.firmware {
@@ -227,10 +227,7 @@ fn present(measured: &Measured) -> (String, Figures) {
         text.push('\n');
     }
     let expected = &measured.expected;
-    let place = match &expected.between {
-        Some([upper, lower]) => format!("{} between {upper} and {lower}", expected.lanes),
-        None => format!("{}, the device's own link", expected.lanes),
-    };
+    let place = expected.place();
     let told = writeln!(text, "\n{BOLD}the narrowest link{BOLD:#} is {place}");
     debug_assert!(told.is_ok(), "a string takes everything");
     for verdict in &measured.verdicts {

@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
-use hailo_vfio::device::probe::{Latency, SessionOptions, SessionProbe};
+use hailo_vfio::device::probe::{Latency, SessionOptions, SessionProbe, Way};
+use serde::Serialize;
 
 use super::Common;
 use super::figures::{Figures, latencies};
+use super::link::{IMPOSSIBLE, LIMIT};
 use crate::args::Global;
 use crate::commands::booted::{self, FirmwareArg};
+use crate::commands::expected::Expected;
 use crate::exit::{Exit, Result};
-use crate::output::{Output, Table, bytes};
+use crate::open;
+use crate::output::{BOLD, CARE, GOOD, Output, Table, bytes};
 use crate::values;
 
 /// Measure what sessions with the running chip cost and carry
@@ -51,6 +55,7 @@ pub(super) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
     }
     options.rounds = size(&args.rounds);
     options.time = Duration::from_millis(args.time);
+    let target = open::target(global)?;
     super::measure(
         "session",
         &args.common,
@@ -59,13 +64,88 @@ pub(super) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
         |opened, output| {
             booted::soc(set, global, opened, output)?;
             options.cancel = opened.cancel.clone();
-            Ok(opened.device.probe_session(&options)?)
+            let expected = Expected::of(&target, &opened.device, global)?;
+            let probe = opened.device.probe_session(&options)?;
+            Ok(Measured {
+                verdict: verdict(&probe, &expected),
+                expected,
+                probe,
+            })
         },
         present,
     )
 }
 
-fn present(probe: &SessionProbe) -> (String, Figures) {
+/// The best of the buffers, beside the link. A buffer is under way in one direction at a time.
+#[derive(Debug, Serialize)]
+struct Verdict {
+    best_mb_per_s: f64,
+    /// What the link carries of buffers that go there, and then back.
+    about_mb_per_s: f64,
+    percent_of_about: f64,
+    /// Whether the link is what limits it.
+    link_is_the_limit: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Measured {
+    expected: Expected,
+    #[serde(flatten)]
+    probe: SessionProbe,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<Verdict>,
+}
+
+fn verdict(probe: &SessionProbe, expected: &Expected) -> Option<Verdict> {
+    let rates = probe.echoes.iter().map(|echo| echo.mb_per_s);
+    let best = rates.max_by(f64::total_cmp)?;
+    let (there, back) = (
+        expected.rate(Way::ToDevice).about,
+        expected.rate(Way::FromDevice).about,
+    );
+    let about = 2.0 / (1.0 / there + 1.0 / back);
+    Some(Verdict {
+        best_mb_per_s: best,
+        about_mb_per_s: (about * 10.0).round() / 10.0,
+        percent_of_about: (best / about * 1000.0).round() / 10.0,
+        link_is_the_limit: (LIMIT..=IMPOSSIBLE).contains(&(best / about)),
+    })
+}
+
+impl Measured {
+    fn judged(&self) -> String {
+        let Some(verdict) = &self.verdict else {
+            return String::new();
+        };
+        let Verdict {
+            best_mb_per_s: best,
+            about_mb_per_s: about,
+            percent_of_about: percent,
+            link_is_the_limit,
+        } = verdict;
+        let (style, word) = if *link_is_the_limit {
+            (GOOD, "the link is the limit")
+        } else if best > about {
+            (
+                CARE,
+                "no such link carries that: it is simulated without timing=on, or tells a wrong speed or width",
+            )
+        } else {
+            (
+                CARE,
+                "something else than the link is the limit: the host, the chip's server, or buffers too small",
+            )
+        };
+        format!(
+            "\n{BOLD}the narrowest link{BOLD:#} is {}\n  there and back {best:.0} MB/s, {percent:.0} % of about \
+             {about:.0}: {style}{word}{style:#}\n",
+            self.expected.place()
+        )
+    }
+}
+
+fn present(measured: &Measured) -> (String, Figures) {
+    let probe = &measured.probe;
     let mut figures = Figures::default();
     let rows: [(&str, &Latency); 2] = [
         ("open and close", &probe.connection),
@@ -88,5 +168,6 @@ fn present(probe: &SessionProbe) -> (String, Figures) {
         ]);
     }
     let rows = rows.map(|(name, latency)| (name.to_owned(), latency));
-    (format!("{}\n{table}", latencies("SESSION", rows)), figures)
+    let rows = latencies("SESSION", rows);
+    (format!("{rows}\n{table}{}", measured.judged()), figures)
 }
