@@ -183,7 +183,7 @@ struct Planned {
 /// | `connect-status=N` | CONNECT is answered with status N, a negated Linux error number |
 /// | `drop-session` | the chip closes a session as soon as the host has started its channels |
 /// | `notify=ID` | the RPC server sends notification 1, 3, 13 or 14 to a client that registered for it |
-/// | `mailbox-status=N` | a request in the mailbox is not carried out, and answered with status N: negated Linux error numbers, others too |
+/// | `mailbox-status=N` | a request in the mailbox is answered with status N: a negated Linux error number, then it is not carried out; any other number, then it is |
 /// | `mailbox-wrong-code`, `mailbox-no-write` | a response has the code of another request; or is not written at all, though its interrupt comes |
 /// | `mailbox-again`, `mailbox-stray-close` | the interrupt of a response comes once more, when nothing is asked; with a response comes the interrupt of a close that was none |
 /// | `mailbox-channels=IN/OUT` | CONNECT is answered with these channels, and nothing is connected |

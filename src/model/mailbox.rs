@@ -34,7 +34,7 @@ impl Core {
         let asked = request.code.get();
         let wrong = self.faults.fire_mailbox(asked);
         let mut response = match wrong {
-            Some(MailboxWrong::Status(status)) => Response::status(asked, status),
+            Some(MailboxWrong::Status(status)) if status < 0 => Response::status(asked, status),
             Some(MailboxWrong::Channels(to_chip, to_host)) => {
                 self.sessions.pretend([to_chip, to_host]);
                 Response::connected(to_chip, to_host)
@@ -42,6 +42,7 @@ impl Core {
             _ => self.act(&request, version),
         };
         match wrong {
+            Some(MailboxWrong::Status(status)) => response.status = status.into(),
             Some(MailboxWrong::WrongCode) => response.code = (asked ^ 1).into(),
             Some(MailboxWrong::Again) => {
                 self.firmware.again_due = Some(Instant::now() + LATER);

@@ -8,7 +8,7 @@ use crate::spec::control::code;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MailboxWrong {
-    /// The request is not carried out, and answered with this status.
+    /// The request is answered with this status. It is carried out where that is none of an error, so not negative.
     Status(i32),
     /// The response has the code of another request.
     WrongCode,

@@ -51,9 +51,10 @@ fn a_transfer_that_is_filled_in_part_waits_for_the_rest() {
     bench.launch(&mut session, 1, 1500);
     bench.send(&mut session, &head(1000, 1000));
     bench.send(&mut session, &noise(1000, 1));
-    bench.settle();
     // One page of 512 is full, the next one is not.
-    assert_eq!(bench.read16(VDMA, 0x214), 1);
+    bench.wait_moved(0x214, 0x0001_0001);
+    bench.settle();
+    assert_eq!(bench.read(VDMA, 0x214), 0x0001_0001);
     assert!(bench.is_active(&session, 1));
     bench.send(&mut session, &head(500, 500));
     bench.send(&mut session, &noise(500, 2));

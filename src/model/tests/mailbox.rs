@@ -102,7 +102,7 @@ fn another_use_of_the_window_leaves_the_mailbox_alone() {
 fn exchanges_go_wrong_as_planned() {
     let mut bench = Bench::new(
         "default,loaded=5.2.0",
-        "mailbox-status=-5@query,mailbox-status=7@close+1,mailbox-wrong-code@query",
+        "mailbox-status=-5@query,mailbox-status=-22@close+1,mailbox-status=7@connect+3,mailbox-wrong-code@query",
     );
     let refused = bench.query();
     assert_eq!(refused[..8], [2, 1, 0, 0, 0xfb, 0xff, 0xff, 0xff]);
@@ -111,11 +111,14 @@ fn exchanges_go_wrong_as_planned() {
     assert_eq!(bench.exchange(0x100, 12133)[8..10], [0, 16]);
     bench.exchange(0x101, 0);
     let refused = bench.exchange(0x101, 0x0001_0001);
-    assert_eq!(refused[..8], [1, 1, 0, 0, 7, 0, 0, 0]);
+    assert_eq!(refused[..8], [1, 1, 0, 0, 0xea, 0xff, 0xff, 0xff]);
     // A request that was refused was not carried out.
     assert_eq!(bench.exchange(0x100, 12133)[8..10], [1, 17]);
     bench.exchange(0x101, 0x0003_0003);
     assert_eq!(bench.exchange(0x100, 12133)[8..10], [0, 16]);
+    // One that is no error is carried out.
+    assert_eq!(bench.exchange(0x100, 12133)[4..10], [7, 0, 0, 0, 1, 17]);
+    bench.exchange(0x101, 0x0003_0003);
     bench.assert_no_complaints();
 
     // What lies there is the request still.

@@ -109,7 +109,7 @@ impl Bench {
     }
 
     /// Waits for a progress word without looking at interrupts.
-    fn wait_moved(&self, offset: u32, word: u32) {
+    pub(super) fn wait_moved(&self, offset: u32, word: u32) {
         let deadline = Instant::now() + LONG;
         while self.read(VDMA, offset) != word {
             assert!(Instant::now() < deadline, "{:#x}", self.read(VDMA, offset));
