@@ -37,19 +37,25 @@ fn for_a_time(handles: [u32; 2], network: &Network, ms: u32) -> RunForDurationRe
 
 #[test]
 fn a_frame_that_waits_behind_a_shutdown_does_not_hold_it_up() {
-    let (mut client, network, handles) = client("default,loaded=5.2.0,timing=on", "rpc-slow=200@9");
+    let (mut client, network, handles) = client(LOADED, "rpc-slow=300@18");
     let inputs = inputs_of(&network, 1);
-    // The server acts on a slow request while it reads the two behind it.
-    client.request(9, &hex("0A 00"));
+    let body = request(handles, &network).encode_to_vec();
+    let frame = |client: &mut Client| {
+        let id = client.request(18, &body);
+        inputs.iter().for_each(|input| client.send(input));
+        id
+    };
+    let first = frame(&mut client);
     client.request(12, &hex("0A 00"));
-    let run = client.request(18, &request(handles, &network).encode_to_vec());
-    for input in &inputs {
-        client.send(input);
+    let second = frame(&mut client);
+    // The shutdown waits for the first one, while the second one has come already.
+    assert_eq!(client.reply(), Reply(first, 18, 0, Vec::new()));
+    for port in &network.outputs {
+        client.receive(port.1);
     }
-    assert_eq!(client.reply().1, 9);
     let Reply(_, action, status, _) = client.reply();
     assert_eq!((action, status), (12, 0));
-    assert_eq!(client.reply(), Reply(run, 18, 63, Vec::new()));
+    assert_eq!(client.reply(), Reply(second, 18, 63, Vec::new()));
     client.done();
 }
 
