@@ -1030,6 +1030,24 @@ const MISTAKES: &[Mistake] = &[
         "batch switching context: boundary inputs fetch data, but burst credits are not started",
     ),
     (
+        "layer controller that is not told of the new batch",
+        |p| remove(p, SWITCHING, ActionKind::SwitchLcuBatch),
+        "refuses dynamic 1",
+        "batch switching context: its layer controllers are not those of the preliminary context",
+    ),
+    (
+        "layer controller that is told another count",
+        |p| {
+            if let Action::SwitchLcuBatch { done_count, .. } =
+                of(p, SWITCHING, ActionKind::SwitchLcuBatch)
+            {
+                *done_count = 2
+            }
+        },
+        "refuses dynamic 1",
+        "batch switching context: its layer controllers are not those of the preliminary context",
+    ),
+    (
         "first round without an output",
         |p| remove(p, PRELIMINARY, ActionKind::ActivateInterContextOutput),
         "refuses dynamic 1",

@@ -5,7 +5,7 @@ use super::super::code::{other, switch};
 use super::super::layers::{Layer, Role};
 use super::{Checked, Problem, Program};
 use crate::model::nnc::access::Access;
-use crate::spec::nnc::context::ApplicationHeader;
+use crate::spec::nnc::context::{Action, ApplicationHeader, DEFAULT_DONE_COUNT, LcuId};
 use crate::spec::nnc::status::Status;
 
 /// Checks an application whose last context has arrived.
@@ -32,6 +32,7 @@ pub(in crate::model::nnc::context) fn complete(
         whole.begins_alike(&preliminary.program, source)?;
     }
     whole.switches_batches(&switching.program, source)?;
+    whole.switches_lcus(&switching.program, &preliminary.program)?;
     whole.is_used(&activation.program, &contexts[2..])
 }
 
@@ -115,6 +116,19 @@ impl Whole<'_, '_> {
         })
     }
 
+    /// The layer controllers that the preliminary context enables are told of a new batch, in the same order.
+    fn switches_lcus(&self, switching: &Program, preliminary: &Program) -> Checked {
+        let told = switching.steps.iter().filter_map(|step| match step.action {
+            Action::SwitchLcuBatch { .. } => lcu_of(&step.action),
+            _ => None,
+        });
+        let enabled = (preliminary.steps.iter()).filter_map(|step| lcu_of(&step.action));
+        self.need(told.eq(enabled), switch::LCU, || {
+            "batch switching context: its layer controllers are not those of the preliminary context"
+                .to_owned()
+        })
+    }
+
     /// Every stream of the user has a context, and everything that is written for other contexts a reader.
     fn is_used(&self, activation: &Program, contexts: &[Context]) -> Checked {
         let layers = || contexts.iter().flat_map(|context| &context.program.layers);
@@ -140,5 +154,24 @@ impl Whole<'_, '_> {
             })?;
         }
         Ok(())
+    }
+}
+
+/// The layer controller that an action enables or switches: itself, its network, and its kernel-done count.
+fn lcu_of(action: &Action) -> Option<(LcuId, u8, u32)> {
+    match *action {
+        Action::EnableLcuDefault { lcu, network } => Some((lcu, network, DEFAULT_DONE_COUNT)),
+        Action::EnableLcu {
+            lcu,
+            network,
+            done_count,
+            ..
+        }
+        | Action::SwitchLcuBatch {
+            lcu,
+            network,
+            done_count,
+        } => Some((lcu, network, done_count)),
+        _ => None,
     }
 }
