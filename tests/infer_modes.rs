@@ -85,6 +85,40 @@ fn the_same_program_runs_in_both_modes() {
 }
 
 #[test]
+fn how_networks_share_the_chip_is_said_the_same_way_in_both_modes() {
+    for mode in [Mode::Soc, Mode::Nnc] {
+        let bench = bench(mode);
+        let device = open(&bench, mode);
+        let runtime = device.runtime(&RuntimeOptions::default()).unwrap();
+        let hefs = [sample("v3_single"), sample("v3_quant_per_feature")];
+        let models = hefs.each_ref().map(|hef| runtime.load(hef, "").unwrap());
+        let networks = models
+            .each_ref()
+            .map(|model| model.configure(&ConfigureOptions::default()).unwrap());
+        networks[0].set_priority(31).unwrap();
+        networks[1].set_priority(0).unwrap();
+        let refused = networks[1].set_priority(32).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::BadInput, "{mode}");
+        for network in &networks {
+            network.set_threshold(2).unwrap();
+            network.set_timeout(Duration::from_millis(20)).unwrap();
+        }
+        // One frame alone waits for the time-out, two do not.
+        for frames in [1, 2, 3] {
+            let runs = networks.each_ref().map(|network| {
+                let submit = |_| network.submit(network.frame().unwrap()).unwrap();
+                (0..frames).map(submit).collect::<Vec<Run>>()
+            });
+            for run in runs.into_iter().flatten() {
+                run.wait(&soon()).unwrap();
+            }
+        }
+        runtime.close().unwrap();
+        bench.assert_no_complaints();
+    }
+}
+
+#[test]
 fn streams_look_the_same_in_both_modes() {
     let infos = [Mode::Soc, Mode::Nnc].map(|mode| {
         let bench = bench(mode);

@@ -7,6 +7,7 @@
 //! that the host would have to work out) comes out as the chip's streams, in the chip's own layout.
 
 mod convert;
+mod manners;
 
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use super::runtime::Shared;
 use super::{InferError, Runtime};
 use crate::deadline::Deadline;
 use crate::dma::{Channel, ChannelOptions, CompletionSignal};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::hef::{
     DeviceArch, Direction, Hef, HefError, LayerQuantization, NetworkGroup, PhysicalStream,
 };
@@ -389,8 +389,19 @@ impl Configured {
     }
 
     /// Sets the priority, 0 to 31; higher ones go first.
-    pub fn set_priority(&self, priority: u8) {
-        self.set(|manners| manners.priority = priority.min(HIGHEST_PRIORITY));
+    ///
+    /// # Errors
+    /// It is above 31.
+    pub fn set_priority(&self, priority: u8) -> Result<(), Error> {
+        if priority > HIGHEST_PRIORITY {
+            let device = self.shared.core.device();
+            let error = Error::new(ErrorKind::BadInput, device, "no such priority");
+            return Err(error
+                .fact("expected", format!("0 to {HIGHEST_PRIORITY}"))
+                .fact("found", priority.to_string()));
+        }
+        self.set(|manners| manners.priority = priority);
+        Ok(())
     }
 
     /// Cancels all runs. The network stays, and can run again.
