@@ -434,6 +434,23 @@ fn a_wait_that_never_ends_is_explained() {
 }
 
 #[test]
+fn a_network_that_keeps_the_core_from_others_is_given_up_and_explained() {
+    let chip = Chip::new("nnc-stuck-wait");
+    let network = chip.network(&two_contexts(), &options(1));
+    let other = chip.network(&worked_example(), &options(1));
+    let run = network.configured.submit(network.frame(1)).unwrap();
+    // The firmware's own word comes only when it has been asked to run the first.
+    assert!(run.try_wait().is_ok_and(|run| run.is_err_and(|run| {
+        other.run(1);
+        let error = run.wait(&soon()).unwrap_err().to_string();
+        error.contains("no frame came or went in 10 s; the last action done is preliminary")
+    })));
+    network.run(3);
+    other.run(3);
+    chip.close();
+}
+
+#[test]
 fn a_reset_of_the_core_in_the_middle_of_frames_is_survived() {
     let chip = Chip::new("nnc-stuck-wait");
     let network = chip.network(&two_contexts(), &options(1));

@@ -3,15 +3,15 @@
 //! It sleeps while the network that runs is the only one with frames: submitters and the interrupt thread give those to
 //! the chip themselves.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::core::{Core, State, wake};
 use super::firmware::{self, Firmware};
 use super::network::Net;
 use super::schedule::Step;
-use super::{Cause, InferError, RunTime};
+use super::{Cause, InferError, RunTime, stuck};
 use crate::deadline::{Backoff, Deadline};
 use crate::error::ErrorKind;
 use crate::spec::nnc::event::{Event as Notice, Place};
@@ -67,11 +67,7 @@ impl Core {
             Step::Rest(due) => {
                 let stuck = stuck_at(&mut state);
                 if stuck.is_some_and(|at| at <= Instant::now()) {
-                    let reason = format!("no frame came or went in {:.0} s", STUCK.as_secs_f64());
-                    state.note_trouble(|network| Cause::Failed {
-                        network,
-                        reason: reason.into(),
-                    });
+                    self.note_stuck(state);
                     return Some(Instant::now());
                 }
                 state.alarm = due.into_iter().chain(stuck).min();
@@ -84,6 +80,22 @@ impl Core {
                 // There may be more to do at once.
                 Some(Instant::now())
             }
+        }
+    }
+
+    /// The network that runs keeps the core: asks the firmware what it waits for, and gives it up.
+    fn note_stuck(&self, mut state: MutexGuard<'_, State>) {
+        let running = state.running().map(|network| network.net.clone());
+        let Some((id, net)) = state.active.zip(running) else {
+            return;
+        };
+        drop(state);
+        let seen = stuck::explain(self, id, &net);
+        let mut state = self.state();
+        if state.over.is_none() && state.active == Some(id) {
+            let waited = STUCK.as_secs_f64();
+            let reason = format!("no frame came or went in {waited:.0} s; {seen}").into();
+            state.note_trouble(|network| Cause::Failed { network, reason });
         }
     }
 
