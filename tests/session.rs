@@ -332,6 +332,7 @@ fn bytes_stream_one_way_through_buffers_of_another_cut() {
 fn mailbox_answers_that_make_no_sense_cost_one_session_at_most() {
     for (fault, opens) in [
         ("mailbox-status=-5@connect", false),
+        ("mailbox-status=5@connect", false),
         ("mailbox-channels=3/4", false),
         ("mailbox-channels=20/20", false),
         ("mailbox-channels=0/40", false),

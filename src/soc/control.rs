@@ -258,7 +258,10 @@ impl Mailbox {
             });
         }
         if found != code || status != 0 {
-            self.state = State::Suspect;
+            // An answer to something else: that to this request may still come.
+            if found != code {
+                self.state = State::Suspect;
+            }
             return Err(ControlError::Malformed {
                 request: request_name,
                 code,
