@@ -282,3 +282,25 @@ fn what_nnc_mode_can_not_do_is_refused_by_name() {
         .run(configured.frame().unwrap(), &soon())
         .unwrap();
 }
+
+#[test]
+fn an_image_that_is_not_as_large_as_its_planes_is_refused() {
+    let mut bytes = std::fs::read(nnc::golden("hef").join("v3_planes_nv12.hef")).unwrap();
+    // Height 4, width 8, and 2 instead of 3 features.
+    let shape = [0x20, 4, 0x28, 8, 0x30, 3];
+    let at = bytes.windows(6).position(|found| found == shape).unwrap();
+    bytes[at + 5] = 2;
+    let digest = xxhash_rust::xxh3::xxh3_64(&bytes[56..]);
+    bytes[12..20].copy_from_slice(&digest.to_be_bytes());
+    bytes[40..48].fill(0); // Without a checksum of the description alone.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image.hef");
+    std::fs::write(&path, bytes).unwrap();
+    let bench = bench(Mode::Nnc);
+    let device = open(&bench, Mode::Nnc);
+    let model = device.load(&Hef::open(path).unwrap()).unwrap();
+    let error = model.configure(&ConfigureOptions::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BadInput);
+    let why = std::error::Error::source(&error).unwrap().to_string();
+    assert!(why.ends_with("expected 64, found 96"), "{why}");
+}

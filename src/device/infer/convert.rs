@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{ConfigureOptions, Frame, NncModel, PostProcessing, RunError, StreamInfo};
 use crate::error::{Error, ErrorKind};
-use crate::hef::{HefError, NetworkGroup, Order, PhysicalStream, VirtualStream};
+use crate::hef::{Direction, HefError, NetworkGroup, Order, PhysicalStream, VirtualStream};
 use crate::nnc::infer::{Configured, InferError};
 use crate::transform::{self, Transform, TransformError, WrongSize};
 use crate::transport::Transport;
@@ -267,12 +267,20 @@ fn lanes(
             } else {
                 Way::From(offset, Box::new(transform))
             };
-            offset += bytes;
+            offset = offset.saturating_add(bytes);
             lanes.push(Lane {
                 user,
                 chip: place,
                 way,
             });
+        }
+        if stream.direction == Direction::HostToDevice && offset != info.frame_bytes {
+            return Err(Problem::Hef(HefError::Unusable {
+                place: format!("stream `{}`", stream.name),
+                what: "bytes of its planes",
+                expected: info.frame_bytes.to_string(),
+                found: offset.to_string(),
+            }));
         }
         infos.push(info);
     }
