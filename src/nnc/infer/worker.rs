@@ -140,6 +140,9 @@ impl Core {
             Err(error) => {
                 let cause = match error {
                     InferError::Ended(cause) => cause,
+                    error if error.kind() == ErrorKind::Gone => {
+                        Cause::Lost(error.to_string().into())
+                    }
                     error => Cause::NotActivated {
                         network: net.name.clone(),
                         reason: error.to_string().into(),
