@@ -108,6 +108,8 @@ fn the_core_stops_where_it_is_told_and_goes_on() {
 fn one_batch_or_every_action_of_a_context() {
     let (bench, _device, runtime) = running(Way::Local, "");
     let network = network(&runtime, &two_contexts(), 2);
+    // Two frames are one batch, however late the second one comes.
+    network.configured.set_timeout(Duration::from_secs(20));
     let second = StopAt {
         batch: Some(1),
         ..at(DYNAMIC, 0)
