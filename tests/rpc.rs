@@ -385,6 +385,26 @@ fn a_connection_that_polls_needs_no_interrupt() {
 }
 
 #[test]
+fn a_wait_for_notifications_that_polls_needs_no_interrupt() {
+    let (bench, _device, soc) = open("");
+    let mut telemetry = soc.telemetry().unwrap();
+    telemetry.subscribe().unwrap();
+    telemetry.connection().set_polling(true);
+    // What is posted from now on tells in memory only.
+    for _ in 0..40 {
+        telemetry.temperature().unwrap();
+    }
+    bench.chip.add_fault(Fault::Notify(1));
+    let notice = telemetry.notice(&soon()).unwrap();
+    assert!(
+        matches!(notice, Some(Notice::Temperature { .. })),
+        "{notice:?}"
+    );
+    telemetry.close().unwrap();
+    bench.assert_no_complaints();
+}
+
+#[test]
 fn a_chip_that_was_asked_to_reboot_or_power_off_is_gone() {
     let (_bench, device, soc) = open("");
     soc.telemetry().unwrap().reboot().unwrap();

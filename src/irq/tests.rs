@@ -172,3 +172,17 @@ fn an_event_that_goes_with_the_clear_of_the_one_before_is_heard_of() {
         assert_eq!(device.status.load(Ordering::SeqCst) & GROUP, 0);
     }
 }
+
+#[test]
+fn who_registers_with_a_lost_device_is_told() {
+    let device = Arc::new(Late::new(0));
+    let transport: Arc<dyn Transport> = device.clone();
+    let interrupts = Interrupts::start(&transport).unwrap();
+    device.status.store(u32::MAX, Ordering::SeqCst);
+    device.interrupt.write(1).unwrap();
+    let soon = Deadline::after(Duration::from_secs(10));
+    assert_eq!(interrupts.wait_channel(0, &soon), Waited::Lost);
+    let looks = Arc::new(Looks::default());
+    interrupts.register(CHANNEL, looks.clone());
+    assert_eq!(looks.enough.wait(&soon), Waited::Lost);
+}

@@ -214,9 +214,14 @@ impl Interrupts {
         waited
     }
 
-    /// Has `sink` called for the channels whose bits are set in `channels`, and for every close.
+    /// Has `sink` called for the channels whose bits are set in `channels`, and for every close. Where the device is
+    /// lost already it is told so here.
     pub fn register(&self, channels: u32, sink: Arc<dyn Sink>) {
-        self.shared.sinks.add(channels, sink);
+        self.shared.sinks.add(channels, sink.clone());
+        // Behind the other, so that a loss between the two is told twice, not never.
+        if let Some(reason) = self.loss() {
+            sink.lost(reason);
+        }
     }
 
     /// Ends a registration: when this returns the thread does not call the sink any more. The caller holds

@@ -151,14 +151,15 @@ impl Pair {
         };
         let channels = 1 << to_device | 1 << from_device;
         hub.take_channels(channels);
-        drop(mailbox);
         let pair = Self {
             hub: hub.clone(),
             port,
             channels,
+            // Before the mailbox is free: a reset takes it.
             life: hub.life(),
             closed: AtomicBool::new(false),
         };
+        drop(mailbox);
         let started = Self::start(hub, (to_device, from_device), lists);
         match started {
             Ok(rings) if hub.interrupts().closes() == closes => Ok(Some((pair, rings))),
@@ -203,7 +204,10 @@ impl Pair {
 
     /// Has `sink` called for the session's channels.
     pub(super) fn register(&self, sink: Arc<dyn Sink>) {
-        self.hub.interrupts().register(self.channels, sink);
+        self.hub.interrupts().register(self.channels, sink.clone());
+        if self.is_of_an_earlier_life() {
+            sink.lost("the function was reset"); // Before the sink was there to be told.
+        }
     }
 
     /// Ends that. The caller holds no lock that the sink takes.

@@ -23,7 +23,7 @@ use crate::dma::Completion;
 use crate::irq::{Event, Sink, Waited};
 use crate::soc::Hub;
 use crate::soc::pair::{Cause, Pair};
-use crate::soc::session::{tell, watch};
+use crate::soc::session::{Spins, look, tell, watch};
 use crate::spec::rpc::{Dialect, LONG_REQUEST_TIMEOUT, Method, REQUEST_TIMEOUT, Status};
 use crate::spec::session::port;
 
@@ -200,18 +200,22 @@ impl Connection {
     /// The connection is over.
     pub fn notice(&self, deadline: &Deadline) -> Result<Option<Notice>, RpcError> {
         let core = self.core();
+        let mut spins = Spins::default();
         loop {
-            let mut state = core.state();
-            if let Some(notice) = state.notices.pop_front() {
+            let expired = deadline.expired();
+            if let Some(notice) = self.try_notice() {
                 return Ok(Some(notice));
             }
-            if let Some(cause) = &state.over {
-                return Err(cause.clone().into());
+            if let Some(cause) = self.over() {
+                return Err(cause.into());
             }
-            drop(state);
-            let interrupts = core.pair.hub().interrupts();
-            if interrupts.wait(&core.news, deadline) == Waited::TimedOut {
-                return Ok(core.state().notices.pop_front());
+            if expired {
+                return Ok(None);
+            }
+            let polls = core.polls();
+            if !polls || !spins.go_on(deadline) {
+                let interrupts = core.pair.hub().interrupts();
+                interrupts.wait(&core.news, &look(polls, deadline));
             }
         }
     }
@@ -384,7 +388,9 @@ impl Core {
             }
             None => {
                 state.missed += 1;
-                log::debug!("a notification of {} bytes makes no sense", body.len());
+                let device = self.pair.hub().transport().name();
+                let bytes = body.len();
+                log::debug!("{device}: a notification of {bytes} bytes makes no sense");
             }
         }
         self.news.signal();
