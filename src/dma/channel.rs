@@ -23,7 +23,7 @@ use crate::transport::{Direction, Sync, Transport};
 ///
 /// Source: vendor hailort-drivers v5.3.0, `common/vdma_common.h`, `common/hailo_ioctl_common.h`.
 #[doc(alias = "HAILO_VDMA_MAX_ONGOING_TRANSFERS")]
-pub(super) const MAX_IN_FLIGHT: usize = MAX_LAUNCHES * BUFFERS_PER_LAUNCH;
+pub(crate) const MAX_IN_FLIGHT: usize = MAX_LAUNCHES * BUFFERS_PER_LAUNCH;
 
 /// A buffer that is not complete.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ struct Piece {
 ///
 /// Submitting costs no lock, allocation, system call or MMIO read: descriptors are written to
 /// memory, then the available count by one register write. The word is written from a shadow, since
-/// only this type writes it; after [`Self::distrust`] each launch reads it first.
+/// only this type writes it.
 #[derive(Debug)]
 pub struct Channel {
     transport: Arc<dyn Transport>,
@@ -65,7 +65,6 @@ pub struct Channel {
     /// Descriptors that the device finished and that no reaped piece accounts for.
     owed: u32,
     submitted: u64,
-    distrusted: bool,
     /// The device's side is known to have run.
     peer_ran: bool,
 }
@@ -114,7 +113,6 @@ impl Channel {
             waiting: 0,
             owed: 0,
             submitted: 0,
-            distrusted: false,
             peer_ran: false,
         })
     }
@@ -150,12 +148,6 @@ impl Channel {
         self.held.len()
     }
 
-    /// Descriptors that can be submitted now.
-    #[must_use]
-    pub fn free_descriptors(&self) -> u32 {
-        self.ring.free()
-    }
-
     /// Starts the channel, ring empty.
     ///
     /// # Errors
@@ -167,7 +159,6 @@ impl Channel {
         self.ring = Ring::new(self.options.descriptors)
             .ok_or(DmaError::BadListLength(self.options.descriptors))?;
         self.owed = 0;
-        self.distrusted = false;
         self.peer_ran = false;
         Ok(())
     }
@@ -187,14 +178,8 @@ impl Channel {
         Ok(word.control() & control::ACTIVE != 0)
     }
 
-    /// Stops trusting the shadow of the control word: from the first sign of a close on, each submit
-    /// reads the register, since a blind write could restart a channel that the peer has stopped.
-    pub fn distrust(&mut self) {
-        self.distrusted = true;
-    }
-
     /// Reads the control word and checks that the peer has not closed the channel.
-    fn check_active(&self) -> Result<ChannelControl, DmaError> {
+    fn check_active(&self) -> Result<(), DmaError> {
         let state = self.side.state(&*self.transport)?;
         if !state.is_active() {
             return Err(DmaError::Closed {
@@ -202,7 +187,7 @@ impl Channel {
                 state,
             });
         }
-        Ok(state.control)
+        Ok(())
     }
 
     /// Takes back the oldest transfer if it is complete. By [`CompletionSignal::Memory`] this touches

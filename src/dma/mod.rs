@@ -16,6 +16,7 @@ mod transfer;
 
 pub use buffer::DmaBuffer;
 pub use channel::Channel;
+pub(crate) use channel::MAX_IN_FLIGHT;
 pub(crate) use fence::before_doorbell;
 pub(crate) use list::part;
 pub use list::{Chunk, DescriptorList, page_limit};

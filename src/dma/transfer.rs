@@ -88,7 +88,7 @@ pub enum SubmitProblem {
         wanted: u32,
         /// Descriptors free.
         free: u32,
-        /// Transfers in flight (at most 127).
+        /// Buffers in flight.
         in_flight: usize,
     },
     /// No bytes, or more than the buffer has.

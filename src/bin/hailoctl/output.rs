@@ -178,7 +178,7 @@ impl Output {
 }
 
 /// Lines of label and value, the values in one column; further lines of a value stay in it.
-pub(crate) fn labelled(facts: &[(&str, &str)]) -> String {
+pub(crate) fn labelled(facts: &[(&str, impl AsRef<str>)]) -> String {
     let width = facts
         .iter()
         .map(|(label, _)| label.len())
@@ -187,7 +187,7 @@ pub(crate) fn labelled(facts: &[(&str, &str)]) -> String {
     let mut text = String::new();
     for (label, value) in facts {
         let mut label = *label;
-        for line in value.lines() {
+        for line in value.as_ref().lines() {
             text += &format!("  {DIM}{label:width$}{DIM:#} {line}\n");
             label = "";
         }
@@ -281,7 +281,7 @@ mod tests {
             plain(&text),
             "  waited    5.0 s\n  last read 1\n            2\n"
         );
-        assert_eq!(labelled(&[]), "");
+        assert_eq!(labelled(&[("", ""); 0]), "");
     }
 
     #[test]

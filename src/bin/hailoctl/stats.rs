@@ -79,10 +79,6 @@ impl Stats {
                 ),
             ),
         ];
-        let facts: Vec<_> = facts
-            .iter()
-            .map(|(label, value)| (*label, value.as_str()))
-            .collect();
         let busy = if self.idle {
             ""
         } else {

@@ -36,7 +36,6 @@ impl Channel {
         self.ring = Ring::new(self.options.descriptors)
             .ok_or(DmaError::BadListLength(self.options.descriptors))?;
         self.owed = 0;
-        self.distrusted = false;
         self.note_peer()?;
         Ok(true)
     }

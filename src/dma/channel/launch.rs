@@ -171,14 +171,11 @@ impl Channel {
     /// One write of the available count; nothing where nothing was queued.
     ///
     /// # Errors
-    /// The peer closed the channel (known after [`Self::distrust`]), or the transport's.
+    /// The transport's.
     pub fn launch(&mut self) -> Result<(), DmaError> {
-        let mut word = self.word.ok_or(DmaError::NotStarted(self.number))?;
+        let word = self.word.ok_or(DmaError::NotStarted(self.number))?;
         if word.available() == self.ring.next() {
             return Ok(());
-        }
-        if self.distrusted {
-            word = self.check_active()?;
         }
         fence::before_doorbell();
         let word = word.with_available(self.ring.next());

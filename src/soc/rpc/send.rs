@@ -6,14 +6,10 @@ use super::RpcError;
 use super::connection::Core;
 use super::slot::{Buffers, Phase};
 use super::state::State;
-use crate::dma::{Channel, DmaBuffer, DmaError, SubmitError, SubmitProblem};
+use crate::dma::{Channel, DmaBuffer, DmaError, MAX_IN_FLIGHT, SubmitError, SubmitProblem};
 use crate::infer::Part;
 use crate::soc::pair::Cause;
 use crate::spec::rpc::{Framing, HEADER, Header, MAX_BODY, MESSAGE, Method, REQUEST_STATUS};
-use crate::spec::session::{BUFFERS_PER_LAUNCH, MAX_LAUNCHES};
-
-/// Buffers in one ring.
-const RING_BUFFERS: usize = MAX_LAUNCHES * BUFFERS_PER_LAUNCH;
 
 /// What is in flight to the device, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,12 +76,12 @@ impl Core {
         if let Some(reason) = state.room(method) {
             return Err(RpcError::Full { method, reason });
         }
-        if state.sent.len() + buffers.to_device.len() + 2 > RING_BUFFERS {
+        if state.sent.len() + buffers.to_device.len() + 2 > MAX_IN_FLIGHT {
             // Messages that arrived long ago are taken back with each reply, or here.
             self.reap_sent(state)?;
         }
-        if state.sent.len() + buffers.to_device.len() + 2 > RING_BUFFERS
-            || buffers.from_device.len() + 1 > RING_BUFFERS
+        if state.sent.len() + buffers.to_device.len() + 2 > MAX_IN_FLIGHT
+            || buffers.from_device.len() + 1 > MAX_IN_FLIGHT
         {
             let reason = "the ring holds no more of them".to_owned();
             return Err(RpcError::BadBuffer { method, reason });

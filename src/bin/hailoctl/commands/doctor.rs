@@ -234,10 +234,6 @@ fn paragraph(finding: &Finding) -> String {
     facts.extend(evidence.map(|one| ("where", format!("{}: {}", one.place, one.value))));
     facts.push(("meaning", wrapped(finding.meaning)));
     facts.extend(finding.advice.iter().map(|step| ("do", step.clone())));
-    let facts: Vec<_> = facts
-        .iter()
-        .map(|(label, value)| (*label, value.as_str()))
-        .collect();
     format!(
         "\n{style}{}{style:#} {} {device}{BOLD}{}{BOLD:#}\n{}",
         finding.severity,

@@ -244,12 +244,8 @@ impl Identity<'_> {
             ("reached by", backend),
             ("firmware", firmware),
         ];
-        let mut facts: Vec<(&str, &str)> = facts
-            .iter()
-            .map(|(label, value)| (*label, value.as_str()))
-            .collect();
         let system = self.system.as_ref().map(told).unwrap_or_default();
-        facts.extend(system.iter().map(|(label, value)| (*label, value.as_str())));
+        let facts: Vec<_> = facts.into_iter().chain(system).collect();
         format!("{BOLD}{}{BOLD:#}\n{}", self.device, labelled(&facts))
     }
 }

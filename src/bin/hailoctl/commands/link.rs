@@ -158,10 +158,6 @@ fn human(device: &Connection) -> String {
         let hidden = "MPS, MRRS and ASPM could not be read: try as root";
         facts.push(("note", hidden.to_owned()));
     }
-    let facts: Vec<_> = facts
-        .iter()
-        .map(|(label, value)| (*label, value.as_str()))
-        .collect();
     text + "\n" + &labelled(&facts)
 }
 

@@ -33,7 +33,7 @@ pub(super) fn page(entry: &Entry, hef: &Hef, verdicts: &[Verdict], verify: bool)
     facts.push(("file", file(hef)));
     facts.push(("checksums", checksums(entry, hef, verify)));
     facts.push(("features", features(hef)));
-    let mut text = format!("{}\n{}", title(&entry.path), facts_text(&facts));
+    let mut text = format!("{}\n{}", title(&entry.path), labelled(&facts));
     for group in hef.groups() {
         text += &self::group(hef, group);
     }
@@ -51,14 +51,6 @@ pub(super) fn page(entry: &Entry, hef: &Hef, verdicts: &[Verdict], verify: bool)
         text.push('\n');
     }
     text
-}
-
-fn facts_text(facts: &[(&str, String)]) -> String {
-    let facts: Vec<(&str, &str)> = facts
-        .iter()
-        .map(|(label, value)| (*label, value.as_str()))
-        .collect();
-    labelled(&facts)
 }
 
 fn what(hef: &Hef) -> String {
@@ -283,7 +275,7 @@ fn group(hef: &Hef, group: &NetworkGroup) -> String {
     format!(
         "\n{BOLD}{}{BOLD:#}\n{}\n{table}",
         plain(&group.name),
-        facts_text(&facts)
+        labelled(&facts)
     )
 }
 

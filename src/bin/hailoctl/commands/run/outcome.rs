@@ -258,9 +258,6 @@ pub(super) fn tell(
             ),
             ("link", link.text()),
         ];
-        let facts = facts
-            .each_ref()
-            .map(|(label, value)| (*label, value.as_str()));
         output.text(&format!("{BOLD}all of them{BOLD:#}\n{}", labelled(&facts)))?;
     }
     Ok(())
@@ -308,14 +305,8 @@ fn text(device: &str, outcome: &Outcome<'_>, output: &mut Output) -> Result<()> 
         .outputs
         .iter()
         .filter_map(|stream| stream.file.as_ref());
-    let saved: Vec<_> = saved
-        .map(|file| ("saved", file.display().to_string()))
-        .collect();
-    let facts: Vec<_> = facts
-        .iter()
-        .chain(&saved)
-        .map(|(label, value)| (*label, value.as_str()))
-        .collect();
+    let saved = saved.map(|file| ("saved", file.display().to_string()));
+    let facts: Vec<_> = facts.into_iter().chain(saved).collect();
     output.text(&format!(
         "{BOLD}{}{BOLD:#} on {}\n{}",
         outcome.network,
