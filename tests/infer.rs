@@ -19,6 +19,7 @@ use hailo_vfio::soc::Soc;
 use hailo_vfio::soc::infer::{
     ConfigureOptions, Configured, Frame, Left, Model, Run, Scheduling, StreamFormat, VdeviceOptions,
 };
+use hailo_vfio::soc::rpc::RpcError;
 use hailo_vfio::spec::rpc::Status;
 use support::{Bench, Way, each_way};
 
@@ -285,6 +286,37 @@ fn a_run_that_takes_longer_than_its_deadline_can_be_waited_for_again() {
         panic!("{late}");
     };
     assert_eq!(outputs(&run.wait(&soon()).unwrap()), expected);
+}
+
+#[test]
+fn one_run_more_than_the_chip_takes_comes_back_at_once() {
+    let (bench, _device, soc) = open("rpc-slow=200@18:always");
+    let model = load(&soc, &sample("v3_single"));
+    let configured = model.configure(&ConfigureOptions::default()).unwrap();
+    let depth = configured.queue_depth();
+    let mut runs: Vec<_> = (0..depth)
+        .map(|_| configured.submit(configured.frame().unwrap()).unwrap())
+        .collect();
+    let refused = configured.submit(configured.frame().unwrap()).unwrap_err();
+    assert!(
+        matches!(*refused.reason, RpcError::Full { .. }),
+        "{refused}"
+    );
+    let Left::Frame(frame) = refused.left else {
+        panic!("it was submitted");
+    };
+    // A run that nobody waits for has its place until the chip is done with it, as any other.
+    drop(runs.remove(0));
+    assert!(configured.submit(frame).is_err());
+    for run in runs {
+        run.wait(&soon()).unwrap();
+    }
+    for _ in 0..2 * depth {
+        configured
+            .run(configured.frame().unwrap(), &soon())
+            .unwrap();
+    }
+    bench.assert_no_complaints();
 }
 
 #[test]

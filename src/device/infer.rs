@@ -337,7 +337,7 @@ impl Configured {
         }
     }
 
-    /// Submits a run; it allocates nothing. At most [`Self::queue_depth`] runs should be out.
+    /// Submits a run; it allocates nothing. At most [`Self::queue_depth`] runs can be out.
     ///
     /// # Errors
     /// The frame comes back with the reason: it does not fit the streams, too many are out, the device is lost.

@@ -19,6 +19,7 @@ pub use connection::Connection;
 pub(crate) use connection::{decode, time_limit};
 pub use method::Request;
 pub use notice::Notice;
+pub(crate) use slot::QueuePlace;
 pub use slot::{Buffers, Reply};
 pub use ticket::{Kept, Ticket};
 pub use upload::Fill;

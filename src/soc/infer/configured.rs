@@ -1,6 +1,8 @@
 //! A configured model: its streams as they travel, its settings, its runs.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use prost::Message;
@@ -19,7 +21,7 @@ use crate::soc::rpc::method::{
     Activate, Configure, Deactivate, DestroyConfigured, GetLatency, RunForDuration,
     RunForDuration510, SetSchedulerPriority, SetSchedulerThreshold, SetSchedulerTimeout, Shutdown,
 };
-use crate::soc::rpc::{Buffers, Request, RpcError, decode};
+use crate::soc::rpc::{Buffers, QueuePlace, Request, RpcError, decode};
 use crate::spec::rpc::types::{
     BufferInfo, ConfigureRequest, Handle, HandleRequest, RunAsyncRequest, RunForDurationRequest,
     RunForDurationRequest510, SetSchedulerPriorityRequest, SetSchedulerThresholdRequest,
@@ -41,6 +43,8 @@ pub struct Configured {
     inputs: Vec<StreamInfo>,
     outputs: Vec<StreamInfo>,
     queue_depth: usize,
+    /// Runs that the chip has.
+    queued: Arc<AtomicUsize>,
     /// The body of every run.
     run: Vec<u8>,
 }
@@ -116,6 +120,7 @@ impl Configured {
             outputs,
             // A queue of nothing would never run anything.
             queue_depth: usize::try_from(made.async_queue_size).unwrap_or(1).max(1),
+            queued: Arc::default(),
             run: run.encode_to_vec(),
         };
         if let Err(error) = configured.set_up(options) {
@@ -157,7 +162,7 @@ impl Configured {
         &self.outputs
     }
 
-    /// Runs that the chip takes at once; one more waits until one of them is done.
+    /// Runs that the chip takes at once; one more is refused until one of them is done.
     #[must_use]
     pub fn queue_depth(&self) -> usize {
         self.queue_depth
@@ -215,19 +220,24 @@ impl Configured {
     }
 
     /// Submits a run. It allocates nothing, and costs two register writes in all; no system call where the
-    /// completion is polled. At most [`Self::queue_depth`] runs should be out. Where a model is being loaded on the
+    /// completion is polled. At most [`Self::queue_depth`] runs can be out. Where a model is being loaded on the
     /// same connection it waits for that.
     ///
     /// # Errors
-    /// The frame comes back with the reason: it does not fit the streams, or the connection is over.
+    /// The frame comes back with the reason: it does not fit the streams, too many are out, or the connection is over.
     pub fn submit(&self, frame: Frame) -> Result<Run, RunError> {
         if let Err(reason) = self.check(&frame) {
             return Err(RunError::new(reason, frame));
         }
+        let Some(place) = QueuePlace::take(&self.queued, self.queue_depth) else {
+            let (method, reason) = (Method::RunAsync, "the chip has as many runs as it takes");
+            return Err(RunError::new(RpcError::Full { method, reason }, frame));
+        };
         let connection = &self.vdevice.shared.connection;
         // Another thread may be bringing a model over the same connection.
         let deadline = Deadline::after(LONG_REQUEST_TIMEOUT);
-        match connection.submit_by(Method::RunAsync, &self.run, frame.into(), &deadline) {
+        let (method, place) = (Method::RunAsync, Some(place));
+        match connection.submit_to(method, &self.run, frame.into(), place, &deadline) {
             Ok(ticket) => Ok(Run { ticket }),
             Err((reason, buffers)) => Err(RunError::new(reason, buffers.into())),
         }

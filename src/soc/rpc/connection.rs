@@ -15,7 +15,7 @@ use prost::Message;
 use super::method::{is_exclusive, is_pipelined};
 use super::receive::Posted;
 use super::send::Sent;
-use super::slot::{Buffers, Reply, SLOTS};
+use super::slot::{Buffers, QueuePlace, Reply, SLOTS};
 use super::state::{Locked, State};
 use super::{Notice, Request, RpcError, Ticket};
 use crate::deadline::Deadline;
@@ -144,11 +144,23 @@ impl Connection {
         &self,
         method: Method,
         body: &[u8],
+        buffers: Buffers,
+        deadline: &Deadline,
+    ) -> Result<Ticket, (RpcError, Buffers)> {
+        self.submit_to(method, body, buffers, None, deadline)
+    }
+
+    /// The same; the request holds its place in a queue until its reply has come.
+    pub(crate) fn submit_to(
+        &self,
+        method: Method,
+        body: &[u8],
         mut buffers: Buffers,
+        mut place: Option<QueuePlace>,
         deadline: &Deadline,
     ) -> Result<Ticket, (RpcError, Buffers)> {
         loop {
-            match self.submit(method, body, buffers) {
+            match self.try_submit(method, body, buffers, &mut place) {
                 Err((RpcError::Full { .. }, back)) => buffers = back,
                 Ok(ticket) => {
                     if !is_pipelined(method) {
@@ -176,10 +188,21 @@ impl Connection {
         body: &[u8],
         buffers: Buffers,
     ) -> Result<Ticket, (RpcError, Buffers)> {
+        self.try_submit(method, body, buffers, &mut None)
+    }
+
+    fn try_submit(
+        &self,
+        method: Method,
+        body: &[u8],
+        buffers: Buffers,
+        place: &mut Option<QueuePlace>,
+    ) -> Result<Ticket, (RpcError, Buffers)> {
         let core = self.core();
         let polls = core.polls();
         let mut state = core.state();
         let (slot, id) = core.send(&mut state, method, body, buffers)?;
+        state.slots[slot].place = place.take();
         drop(state);
         Ok(Ticket::new(core.clone(), slot, id, method, polls))
     }

@@ -1,5 +1,8 @@
 //! Requests in flight: a fixed number of places, so that a request in the steady state allocates nothing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::infer::Part;
 use crate::spec::rpc::{Method, Status};
 
@@ -24,6 +27,25 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// The request's buffers; those from the device hold what it sent where the status is 0.
     pub buffers: Buffers,
+}
+
+/// A place in the queue of a model on the chip. It is given back with the reply, whoever waits for that.
+#[derive(Debug)]
+pub(crate) struct QueuePlace(Arc<AtomicUsize>);
+
+impl QueuePlace {
+    /// Takes one of `depth` places; `taken` counts them.
+    pub(crate) fn take(taken: &Arc<AtomicUsize>, depth: usize) -> Option<Self> {
+        let more = |now| (now < depth).then_some(now + 1);
+        let took = taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        took.is_ok().then(|| Self(taken.clone()))
+    }
+}
+
+impl Drop for QueuePlace {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// How far a request is.
@@ -53,6 +75,8 @@ pub(super) struct Slot {
     pub(super) streams: bool,
     /// Nobody waits any more: the place is kept until the stream is past it.
     pub(super) abandoned: bool,
+    /// Of a run: its place in the model's queue.
+    pub(super) place: Option<QueuePlace>,
 }
 
 impl Slot {
@@ -68,6 +92,7 @@ impl Slot {
             out: [0; 2],
             streams: false,
             abandoned: false,
+            place: None,
         }
     }
 
