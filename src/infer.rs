@@ -70,7 +70,6 @@ pub enum Cache {
 
 /// How a model is configured.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
 pub struct ConfigureOptions {
     /// Frames a batch; 0 leaves it to the chip.
     pub batch: u16,

@@ -68,9 +68,10 @@ fn a_set_of_each_release_boots_and_arrives_whole() {
 }
 /// Options whose stages time out soon.
 fn soon() -> BootOptions {
-    let mut options = BootOptions::default();
-    options.timeout = Some(Duration::from_millis(400));
-    options
+    BootOptions {
+        timeout: Some(Duration::from_millis(400)),
+        ..Default::default()
+    }
 }
 
 /// After a fault the same chip must boot again: reset where firmware is half loaded, then everything.
@@ -116,9 +117,11 @@ fn stage_3_goes_through_the_window_on_request() {
             ..Default::default()
         });
         let bench = Bench::new(way, "default", "");
-        let mut options = BootOptions::default();
-        options.via = Via::Bars;
-        options.verify = Verify::Full;
+        let options = BootOptions {
+            via: Via::Bars,
+            verify: Verify::Full,
+            ..Default::default()
+        };
         boot(&bench, &set, &options).unwrap();
         assert_eq!(bench.chip.counters().descriptors, 0);
         assert_arrived(&bench, &set, Sku::Default);
@@ -177,8 +180,10 @@ fn firmware_that_runs_is_left_alone_or_replaced_by_force() {
             (booted.version, booted.upload),
             (Version::new(5, 1, 1), None)
         );
-        let mut options = BootOptions::default();
-        options.force = true;
+        let options = BootOptions {
+            force: true,
+            ..Default::default()
+        };
         let booted = boot(&bench, &set, &options).unwrap();
         assert_eq!(booted.version, Version::new(5, 2, 0));
         assert_eq!(booted.before, Some(Version::new(5, 1, 1)));

@@ -186,12 +186,11 @@ fn streams_travel_in_the_type_that_was_asked_for() {
         data_type: Some(DataType::Float32),
         order: None,
     };
-    let mut options = ConfigureOptions::default();
-    options.formats = model
-        .outputs()
-        .iter()
-        .map(|stream| (stream.name.clone(), float))
-        .collect();
+    let outputs = model.outputs().iter();
+    let mut options = ConfigureOptions {
+        formats: outputs.map(|info| (info.name.clone(), float)).collect(),
+        ..Default::default()
+    };
     let configured = model.configure(&options).unwrap();
     let stream = &configured.outputs()[0];
     assert_eq!(
@@ -207,8 +206,10 @@ fn streams_travel_in_the_type_that_was_asked_for() {
 #[test]
 fn two_models_and_two_clients_share_the_chip_by_group() {
     let (bench, _device, soc) = open("");
-    let mut shared = VdeviceOptions::default();
-    shared.group = Some("both".into());
+    let shared = VdeviceOptions {
+        group: Some("both".into()),
+        ..Default::default()
+    };
     let (one, two) = (soc.vdevice(&shared).unwrap(), soc.vdevice(&shared).unwrap());
     let busy = soc.vdevice(&VdeviceOptions::default()).unwrap_err();
     assert_eq!(busy.kind(), ErrorKind::Busy);
@@ -235,8 +236,10 @@ fn two_models_and_two_clients_share_the_chip_by_group() {
 fn without_the_scheduler_the_model_is_activated() {
     let path = sample("v3_single");
     let (_bench, _device, soc) = open("");
-    let mut by_hand = VdeviceOptions::default();
-    by_hand.scheduling = Scheduling::ByHand;
+    let by_hand = VdeviceOptions {
+        scheduling: Scheduling::ByHand,
+        ..Default::default()
+    };
     let vdevice = soc.vdevice(&by_hand).unwrap();
     let model = vdevice.load(&Hef::open(&path).unwrap(), "").unwrap();
     let configured = model.configure(&ConfigureOptions::default()).unwrap();

@@ -202,9 +202,11 @@ fn frames_are_set_between_the_users_format_and_the_chips() {
             data_type: Some(DataType::Float32),
             order: None,
         };
-        let mut options = ConfigureOptions::default();
         let outputs = plain.outputs().iter();
-        options.formats = outputs.map(|info| (info.name.clone(), float)).collect();
+        let options = ConfigureOptions {
+            formats: outputs.map(|info| (info.name.clone(), float)).collect(),
+            ..Default::default()
+        };
         let floats = model.configure(&options).unwrap();
         for number in 0..6 {
             check(&hef, &plain, number);
@@ -219,8 +221,10 @@ fn without_post_processing_frames_are_the_cores_own() {
     for name in ["v3_single", "v3_mux", "v3_flow_yolov8"] {
         let bench = bench(Mode::Nnc);
         let device = open(&bench, Mode::Nnc);
-        let mut options = RuntimeOptions::default();
-        options.post_processing = PostProcessing::Off;
+        let options = RuntimeOptions {
+            post_processing: PostProcessing::Off,
+            ..Default::default()
+        };
         let runtime = device.runtime(&options).unwrap();
         let model = runtime.load(&sample(name), "").unwrap();
         let configured = model.configure(&ConfigureOptions::default()).unwrap();
@@ -245,8 +249,10 @@ fn without_post_processing_frames_are_the_cores_own() {
 fn runtimes_of_one_group_share_the_chip() {
     let bench = bench(Mode::Soc);
     let device = open(&bench, Mode::Soc);
-    let mut options = RuntimeOptions::default();
-    options.group = Some("ours".to_owned());
+    let options = RuntimeOptions {
+        group: Some("ours".to_owned()),
+        ..Default::default()
+    };
     let configure = |name: &str| {
         let model = device.runtime(&options).unwrap().load(&sample(name), "");
         model
@@ -268,12 +274,16 @@ fn what_nnc_mode_can_not_do_is_refused_by_name() {
     let bench = bench(Mode::Nnc);
     let device = open(&bench, Mode::Nnc);
     let model = device.load(&sample("v3_single")).unwrap();
-    let mut options = ConfigureOptions::default();
-    options.latency = hailo_vfio::infer::Latency::Measured;
+    let options = ConfigureOptions {
+        latency: hailo_vfio::infer::Latency::Measured,
+        ..Default::default()
+    };
     let error = model.configure(&options).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    let mut options = ConfigureOptions::default();
-    options.formats = vec![("nobody".into(), StreamFormat::default())];
+    let options = ConfigureOptions {
+        formats: vec![("nobody".into(), StreamFormat::default())],
+        ..Default::default()
+    };
     let error = model.configure(&options).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BadInput);
     // Nothing of it is left on the chip.

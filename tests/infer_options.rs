@@ -43,23 +43,27 @@ const MASKED: &str = "v3_flow_yolov5seg";
 const MASKS: &str = "seg/yolov5_seg_nms";
 
 fn load(soc: &Soc, name: &str, post_processing: PostProcessing) -> Model {
-    let mut options = VdeviceOptions::default();
-    options.post_processing = post_processing;
+    let options = VdeviceOptions {
+        post_processing,
+        ..Default::default()
+    };
     let hef = Hef::open(sample(name)).unwrap();
     soc.vdevice(&options).unwrap().load(&hef, "").unwrap()
 }
 
 fn asking(stream: &str, asked: DetectionOptions) -> ConfigureOptions {
-    let mut options = ConfigureOptions::default();
-    options.detections = vec![(stream.to_owned(), asked)];
-    options
+    ConfigureOptions {
+        detections: vec![(stream.to_owned(), asked)],
+        ..Default::default()
+    }
 }
 
 fn most(per_class: u32, total: u32) -> DetectionOptions {
-    let mut asked = DetectionOptions::default();
-    asked.max_per_class = NonZeroU32::new(per_class);
-    asked.max_total = NonZeroU32::new(total);
-    asked
+    DetectionOptions {
+        max_per_class: NonZeroU32::new(per_class),
+        max_total: NonZeroU32::new(total),
+        ..Default::default()
+    }
 }
 
 /// Runs three frames, every byte as documented.
@@ -267,8 +271,10 @@ fn without_post_processing_frames_are_those_of_the_neural_core() {
         assert_eq!((input.order, input.frame_bytes), (Order::Nhcw, 3072));
         let configured = model.configure(&ConfigureOptions::default()).unwrap();
         check(BY_CLASS, &model, &configured);
-        let mut options = ConfigureOptions::default();
-        options.formats = vec![(raw[0].to_owned(), StreamFormat::default())];
+        let options = ConfigureOptions {
+            formats: vec![(raw[0].to_owned(), StreamFormat::default())],
+            ..Default::default()
+        };
         let error = model.configure(&options).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BadInput);
         let error = model.configure(&asking(raw[0], most(1, 0))).unwrap_err();
@@ -292,8 +298,10 @@ fn without_post_processing_frames_are_those_of_the_neural_core() {
     });
     // How long frames of boxes of the core are is not known.
     with_soc(|soc| {
-        let mut options = VdeviceOptions::default();
-        options.post_processing = PostProcessing::Off;
+        let options = VdeviceOptions {
+            post_processing: PostProcessing::Off,
+            ..Default::default()
+        };
         let vdevice = soc.vdevice(&options).unwrap();
         let hef = Hef::open(sample("v3_nms_bbox")).unwrap();
         assert_eq!(
@@ -308,8 +316,10 @@ fn a_priority_that_does_not_exist_leaves_nothing_on_the_chip() {
     with_soc(|soc| {
         let model = load(soc, BY_CLASS, PostProcessing::Usual);
         let configured = model.configure(&ConfigureOptions::default()).unwrap();
-        let mut options = ConfigureOptions::default();
-        options.priority = Some(32);
+        let options = ConfigureOptions {
+            priority: Some(32),
+            ..Default::default()
+        };
         let error = model.configure(&options).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::BadInput);
         assert_eq!(error.facts()[0], ("expected", "0 to 31".to_owned()));

@@ -47,8 +47,10 @@ fn running(way: Way, faults: &str) -> (Bench, Device, Runtime) {
 }
 
 fn network(runtime: &Runtime, hef: &Hef, batch: u16) -> Network {
-    let mut options = ConfigureOptions::default();
-    options.batch = batch;
+    let options = ConfigureOptions {
+        batch,
+        ..Default::default()
+    };
     let model = runtime.load(hef, "").unwrap();
     Network::new(model.configure(&options).unwrap(), hef, "")
 }

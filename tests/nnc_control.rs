@@ -61,9 +61,10 @@ fn image(chip: Name, release: Version) -> Set {
 }
 
 fn force() -> BootOptions {
-    let mut options = BootOptions::default();
-    options.force = true;
-    options
+    BootOptions {
+        force: true,
+        ..Default::default()
+    }
 }
 
 fn cause(error: &Error) -> &ControlError {
@@ -165,8 +166,10 @@ fn without_firmware_nothing_is_asked() {
 fn a_stage_that_fails_tells_the_boot_status() {
     let bench = Bench::new(Way::Local, "default,mode=nnc", "stall-stage=1");
     let set = image(Name::Hailo10h, Version::new(5, 2, 0));
-    let mut options = BootOptions::default();
-    options.timeout = Some(Duration::from_millis(200));
+    let options = BootOptions {
+        timeout: Some(Duration::from_millis(200)),
+        ..Default::default()
+    };
     let error = open(&bench)
         .boot(&set.set, &options, &mut |_| ())
         .unwrap_err();

@@ -72,9 +72,10 @@ fn open(transport: Arc<dyn Transport>) -> Device {
 }
 
 fn options(batch: u16) -> ConfigureOptions {
-    let mut options = ConfigureOptions::default();
-    options.batch = batch;
-    options
+    ConfigureOptions {
+        batch,
+        ..Default::default()
+    }
 }
 
 fn sample(name: &str) -> Hef {

@@ -64,8 +64,10 @@ fn frames_and_switches_leave_nothing_behind() {
     let open = descriptors();
     let runtime = Runtime::new(&nnc).unwrap();
     let configure = |hef: Hef, batch: u16| {
-        let mut options = ConfigureOptions::default();
-        options.batch = batch;
+        let options = ConfigureOptions {
+            batch,
+            ..Default::default()
+        };
         let model = runtime.load(&hef, "").unwrap();
         Network::new(model.configure(&options).unwrap(), &hef, "")
     };

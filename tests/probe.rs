@@ -37,10 +37,11 @@ fn bench(profile: &str, faults: &str) -> Bench {
 }
 
 fn short() -> LinkOptions {
-    let mut options = LinkOptions::default();
-    options.time = Duration::from_millis(1);
-    options.sizes = vec![64 << 10, 4096, 1 << 20];
-    options
+    LinkOptions {
+        time: Duration::from_millis(1),
+        sizes: vec![64 << 10, 4096, 1 << 20],
+        ..Default::default()
+    }
 }
 
 impl Bench {
@@ -195,10 +196,12 @@ fn an_answer_is_noticed_both_ways_and_the_mailbox_goes_on() {
 fn buffers_go_round_in_a_session() {
     for release in ["5.2.0", "5.1.1"] {
         let bench = bench(&format!("default,loaded={release}"), "");
-        let mut options = SessionOptions::default();
-        options.sizes = vec![1, 5000, 1 << 20];
-        options.rounds = 3;
-        options.time = Duration::from_millis(1);
+        let options = SessionOptions {
+            sizes: vec![1, 5000, 1 << 20],
+            rounds: 3,
+            time: Duration::from_millis(1),
+            ..Default::default()
+        };
         let probe = bench.device.probe_session(&options).unwrap();
         let sizes: Vec<_> = probe.echoes.iter().map(|echo| echo.bytes).collect();
         assert_eq!((sizes, probe.request.samples), (vec![1, 5000, 1 << 20], 3));

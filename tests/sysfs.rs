@@ -255,9 +255,11 @@ fn memory_is_told_by_its_place() {
 }
 
 fn by_name(machine: &Machine, unconfined: Unconfined) -> Result<Device, Error> {
-    let mut options = OpenOptions::default();
-    options.root = Root::new(machine.root.path());
-    options.unconfined = unconfined;
+    let options = OpenOptions {
+        root: Root::new(machine.root.path()),
+        unconfined,
+        ..Default::default()
+    };
     Device::open(&Target::Pci("03:00.0".parse().unwrap()), &options)
 }
 

@@ -27,7 +27,6 @@ pub enum Verify {
 
 /// How to boot.
 #[derive(Clone, Debug, Default)]
-#[non_exhaustive]
 pub struct BootOptions {
     /// How stage 3 travels.
     pub via: Via,

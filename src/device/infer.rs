@@ -29,7 +29,6 @@ pub use crate::infer::{
 
 /// How a [`Runtime`] is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct RuntimeOptions {
     /// Runtimes with the same group share the chip; `None` shares it with nobody: another runtime waits a few seconds
     /// for it, and fails. In NNC mode a device has one runtime at a time, whatever this says: clone that.

@@ -14,7 +14,6 @@ use crate::transport::{Result, Transport, TransportError, Width};
 
 /// How to open a target.
 #[derive(Clone, Default)]
-#[non_exhaustive]
 pub struct OpenOptions {
     /// Where the kernel's view of cards is: `/`, or a copy of it for tests.
     pub root: Root,

@@ -56,7 +56,6 @@ impl fmt::Display for Threshold {
 
 /// What a detection does otherwise; what is `None` is as the file has it.
 #[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
 pub struct DetectionOptions {
     /// Boxes with a lower score are dropped.
     pub score_threshold: Option<Threshold>,

@@ -154,7 +154,8 @@ pub(crate) fn sha256(path: &std::path::Path) -> String {
 
 /// Boot options with the given number of retries.
 pub(crate) fn retries(retries: u32) -> BootOptions {
-    let mut options = BootOptions::default();
-    options.retries = retries;
-    options
+    BootOptions {
+        retries,
+        ..Default::default()
+    }
 }

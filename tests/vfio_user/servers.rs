@@ -82,9 +82,10 @@ fn server(
 }
 
 fn options() -> Options {
-    let mut options = Options::default();
-    options.request = PATIENCE;
-    options
+    Options {
+        request: PATIENCE,
+        ..Default::default()
+    }
 }
 
 fn open(

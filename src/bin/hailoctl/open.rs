@@ -145,10 +145,12 @@ pub(crate) fn open(global: &Global, output: &mut Output) -> Result<Opened> {
     let cancel = CancelToken::default();
     let token = cancel.clone();
     Signals::take()?.on_first(move || token.cancel())?;
-    let mut options = OpenOptions::default();
-    options.root = global.root()?;
-    options.unconfined = global.unconfined()?;
-    options.mode = global.mode()?;
+    let mut options = OpenOptions {
+        root: global.root()?,
+        unconfined: global.unconfined()?,
+        mode: global.mode()?,
+        ..Default::default()
+    };
     if global.verbose >= 3 {
         options.wrap = Some(Arc::new(|inner| Arc::new(Tracer::new(inner))));
     }

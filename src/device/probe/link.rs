@@ -18,7 +18,6 @@ const SAMPLE: u32 = 64 << 10;
 /// What is measured: every value of each list with the first values of the others. Sizes and pages are powers of two;
 /// what the link or the back end can't do is left out.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct LinkOptions {
     /// Bytes of a transfer, 4096 to 16 MiB.
     pub sizes: Vec<u32>,

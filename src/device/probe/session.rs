@@ -37,7 +37,6 @@ pub struct SessionProbe {
 
 /// What is measured.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct SessionOptions {
     /// Bytes of the buffers, 1 to 16 MiB.
     pub sizes: Vec<usize>,

@@ -28,7 +28,6 @@ pub enum Scheduling {
 
 /// How a virtual device is made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
 pub struct VdeviceOptions {
     /// Who decides which model runs.
     pub scheduling: Scheduling,

@@ -53,7 +53,6 @@ const BACKEND: &str = "vfio-user";
 
 /// How a connection behaves.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct Options {
     /// How long the server may take to accept the connection.
     pub connect: Duration,

@@ -261,10 +261,12 @@ fuzz_target!(|input: &[u8]| {
     let Ok(device) = Device::new(transport) else {
         return;
     };
-    let mut options = BootOptions::default();
-    options.timeout = Some(Duration::from_millis(100));
-    options.force = flags & 8 != 0;
-    options.retries = u32::from(flags >> 4 & 1);
+    let mut options = BootOptions {
+        timeout: Some(Duration::from_millis(100)),
+        force: flags & 8 != 0,
+        retries: u32::from(flags >> 4 & 1),
+        ..Default::default()
+    };
     options.verify = if flags & 32 == 0 {
         Verify::Probe
     } else {

@@ -120,8 +120,10 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     }
     server.shutdown(Shutdown::Write).unwrap();
-    let mut options = Options::default();
-    options.request = Duration::from_millis(50);
+    let options = Options {
+        request: Duration::from_millis(50),
+        ..Default::default()
+    };
     if let Ok(device) = VfioUserTransport::over(client, "fuzz", options) {
         if use_all(&device) {
             let again = Instant::now();

@@ -76,8 +76,10 @@ pub(crate) fn boot(
     opened: &Opened,
     output: &mut Output,
 ) -> Result<hailo_vfio::device::Booted> {
-    let mut options = BootOptions::default();
-    options.cancel = opened.cancel.clone();
+    let options = BootOptions {
+        cancel: opened.cancel.clone(),
+        ..Default::default()
+    };
     if output.is_json() {
         Ok(opened.device.boot(set, &options, &mut |_| ())?)
     } else {

@@ -153,19 +153,20 @@ fn load(
 
 impl Args {
     fn options(&self, opened: &Opened) -> BootOptions {
-        let mut options = BootOptions::default();
-        options.via = match self.via {
-            ViaArg::Vdma => Via::Vdma,
-            ViaArg::Bars => Via::Bars,
-        };
-        options.verify = match self.verify {
-            VerifyArg::Probe => Verify::Probe,
-            VerifyArg::Full => Verify::Full,
-        };
-        options.retries = self.retries;
-        options.force = self.force;
-        options.cancel = opened.cancel.clone();
-        options
+        BootOptions {
+            via: match self.via {
+                ViaArg::Vdma => Via::Vdma,
+                ViaArg::Bars => Via::Bars,
+            },
+            verify: match self.verify {
+                VerifyArg::Probe => Verify::Probe,
+                VerifyArg::Full => Verify::Full,
+            },
+            retries: self.retries,
+            force: self.force,
+            cancel: opened.cancel.clone(),
+            ..Default::default()
+        }
     }
 }
 

@@ -158,11 +158,13 @@ struct Detection {
 impl Detection {
     /// What is asked for; `None` where nothing is.
     fn options(&self) -> Option<DetectionOptions> {
-        let mut options = DetectionOptions::default();
-        options.score_threshold = self.score_threshold;
-        options.iou_threshold = self.iou_threshold;
-        options.max_per_class = self.max_boxes;
-        options.max_total = self.max_boxes_total;
+        let options = DetectionOptions {
+            score_threshold: self.score_threshold,
+            iou_threshold: self.iou_threshold,
+            max_per_class: self.max_boxes,
+            max_total: self.max_boxes_total,
+            ..Default::default()
+        };
         (options != DetectionOptions::default()).then_some(options)
     }
 

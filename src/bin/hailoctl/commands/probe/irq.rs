@@ -74,8 +74,10 @@ fn boot(
             .with_hint("add --firmware DIR, which boots it first")
             .into());
     };
-    let mut options = BootOptions::default();
-    options.cancel = opened.cancel.clone();
+    let options = BootOptions {
+        cancel: opened.cancel.clone(),
+        ..Default::default()
+    };
     if output.is_json() {
         opened.device.boot(set, &options, &mut |_| ())?;
     } else {

@@ -105,12 +105,15 @@ pub(super) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
             given.to_vec()
         }
     };
-    let mut options = LinkOptions::default();
-    options.sizes = or(&args.size, options.sizes);
-    options.pages = or(&args.page, options.pages);
-    options.channels = or(&args.channels, options.channels);
-    options.depths = or(&args.depth, options.depths);
-    options.time = Duration::from_millis(args.time);
+    let usual = LinkOptions::default();
+    let mut options = LinkOptions {
+        sizes: or(&args.size, usual.sizes),
+        pages: or(&args.page, usual.pages),
+        channels: or(&args.channels, usual.channels),
+        depths: or(&args.depth, usual.depths),
+        time: Duration::from_millis(args.time),
+        ..Default::default()
+    };
     let target = open::target(global)?;
     super::measure(
         "link",

@@ -33,8 +33,10 @@ pub(super) fn measure(
 ) -> Result<Exit> {
     let device = setting.opened.device.name();
     let runtime = setting.opened.device.runtime(&RuntimeOptions::default())?;
-    let mut options = ConfigureOptions::default();
-    options.batch = setting.args.batch;
+    let options = ConfigureOptions {
+        batch: setting.args.batch,
+        ..Default::default()
+    };
     let mut measured = Vec::with_capacity(networks.len());
     for network in networks {
         let model = runtime.load(network.hef, &setting.args.network)?;

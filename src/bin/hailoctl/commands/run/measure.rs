@@ -42,12 +42,16 @@ impl Setting<'_> {
             true => Some(Watched::new(self.opened)?),
             false => None,
         };
-        let mut shared = RuntimeOptions::default();
-        shared.post_processing = args.detection.post_processing();
+        let shared = RuntimeOptions {
+            post_processing: args.detection.post_processing(),
+            ..Default::default()
+        };
         let runtime = self.opened.device.runtime(&shared)?;
         runtime.set_polling(args.poll);
-        let mut options = ConfigureOptions::default();
-        options.batch = args.batch;
+        let options = ConfigureOptions {
+            batch: args.batch,
+            ..Default::default()
+        };
         let detection = args.detection.options();
         let load = |network: &Network<'_>| -> Result<(Model, Configured)> {
             let size = network.hef.container().file_bytes;
