@@ -440,12 +440,17 @@ fn a_network_that_keeps_the_core_from_others_is_given_up_and_explained() {
     let network = chip.network(&two_contexts(), &options(1));
     let other = chip.network(&worked_example(), &options(1));
     let run = network.configured.submit(network.frame(1)).unwrap();
-    // The firmware's own word comes only when it has been asked to run the first.
-    assert!(run.try_wait().is_ok_and(|run| run.is_err_and(|run| {
-        other.run(1);
-        let error = run.wait(&soon()).unwrap_err().to_string();
-        error.contains("no frame came or went in 10 s; the last action done is preliminary")
-    })));
+    // Until it has the core: where both wait, the other one's turn comes first.
+    let error = run
+        .wait(&Deadline::after(Duration::from_secs(1)))
+        .unwrap_err();
+    let Left::Run(run) = error.left else {
+        panic!("the run goes on");
+    };
+    other.run(1);
+    let error = run.wait(&soon()).unwrap_err().to_string();
+    let reason = "no frame came or went in 10 s; the last action done is preliminary";
+    assert!(error.contains(reason), "{error}");
     network.run(3);
     other.run(3);
     chip.close();

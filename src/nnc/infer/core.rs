@@ -13,7 +13,7 @@ use super::firmware::Firmware;
 use super::heard::Inbox;
 use super::network::{Net, Network, Ticket};
 use super::schedule::{self, Loads, Step};
-use super::{Cause, InferError};
+use super::{Cause, InferError, worker};
 use crate::deadline::Deadline;
 use crate::dma::DmaError;
 use crate::error::ErrorKind;
@@ -155,7 +155,10 @@ impl State {
         }
         match self.decide() {
             Step::Run { .. } => true,
-            Step::Rest(due) => due.is_some_and(|due| self.alarm.is_none_or(|alarm| due < alarm)),
+            Step::Rest(due) => {
+                let due = due.into_iter().chain(worker::stuck_at(self)).min();
+                due.is_some_and(|due| self.alarm.is_none_or(|alarm| due < alarm))
+            }
         }
     }
 

@@ -63,12 +63,14 @@ impl Core {
         }
         state.advance(self.polls());
         match state.decide() {
-            Step::Rest(_) if state.paused => Some(Instant::now() + PAUSED),
             Step::Rest(due) => {
                 let stuck = stuck_at(&mut state);
                 if stuck.is_some_and(|at| at <= Instant::now()) {
                     self.note_stuck(state);
                     return Some(Instant::now());
+                }
+                if state.paused {
+                    return Some(Instant::now() + PAUSED);
                 }
                 state.alarm = due.into_iter().chain(stuck).min();
                 state.alarm
@@ -412,7 +414,7 @@ fn run_time(net: &Net, status: Status, at: Place) -> RunTime {
 }
 
 /// When the network that runs has kept the core for too long without a move, while others wait.
-fn stuck_at(state: &mut State) -> Option<Instant> {
+pub(super) fn stuck_at(state: &mut State) -> Option<Instant> {
     if state.stands_at().is_some() {
         return None; // Somebody looks at it.
     }
