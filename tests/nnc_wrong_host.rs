@@ -1267,4 +1267,5 @@ fn each_mistake_is_caught_by_the_chip_and_told_to_the_user() {
         wrong.len(),
         wrong.join("\n")
     );
+    println!("{count} deliberate mistakes, each caught");
 }
