@@ -180,9 +180,11 @@ page_size() {
 	echo $((kib * 1024))
 }
 
-# pinned: pages that the kernel holds in place for devices.
+# pinned: pages that the kernel holds in place for devices. Each processor keeps its last counts to itself for up to
+# a second; stat_refresh collects them (without it, what one has acquired and another released can't be compared).
 pinned() {
-	echo $(($(sed -n 's/^nr_foll_pin_acquired //p' /proc/vmstat) - $(sed -n 's/^nr_foll_pin_released //p' /proc/vmstat)))
+	if [ -e /proc/sys/vm/stat_refresh ]; then echo 1 >/proc/sys/vm/stat_refresh; fi
+	echo $(($(sed -n -e 's/^nr_foll_pin_acquired //p' -e 's/^nr_foll_pin_released /-/p' /proc/vmstat)))
 }
 
 # iommu_faults: accesses that an IOMMU has refused, by the kernel's log.
