@@ -225,25 +225,31 @@ fn a_reset_ends_every_session_and_the_device_goes_on() {
 
 #[test]
 fn an_event_loop_sees_what_arrives() {
-    let (_bench, _device, soc) = open(Way::Local, "");
-    let session = soc.session(ECHO, &soon()).unwrap();
-    let watch = session.watch().unwrap();
-    let buffer = session.buffer(16, Direction::FromDevice).unwrap();
-    session.post_read(buffer, 16).unwrap();
-    session.send(&head(0, 16), &soon()).unwrap();
-    let done = loop {
-        let mut fds = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
-        assert_ne!(
-            poll(&mut fds, PollTimeout::from(20_000_u16)).unwrap(),
-            0,
-            "nothing came"
-        );
-        nix::unistd::read(&watch, &mut [0; 8]).unwrap();
-        if let Some(done) = session.try_read().unwrap() {
-            break done;
+    for (polls, loses) in [(false, false), (true, false), (false, true)] {
+        let (bench, _device, soc) = open(Way::Local, "");
+        let session = soc.session(ECHO, &soon()).unwrap();
+        session.set_polling(polls);
+        let buffer = session.buffer(16, Direction::FromDevice).unwrap();
+        session.post_read(buffer, 16).unwrap();
+        let watch = session.watch().unwrap();
+        if loses {
+            bench.chip.add_fault(Fault::LoseInterrupt);
         }
-    };
-    assert_eq!(&done.buffer[..], [0; 16]);
+        let head = head(0, 16);
+        let mut buffer = session.buffer(head.len(), Direction::ToDevice).unwrap();
+        buffer[..head.len()].copy_from_slice(&head);
+        session.write(buffer, head.len()).unwrap();
+        let done = loop {
+            let mut fds = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+            let ready = poll(&mut fds, PollTimeout::from(20_000_u16)).unwrap();
+            assert_ne!(ready, 0, "nothing came: {polls}, {loses}");
+            nix::unistd::read(&watch, &mut [0; 8]).unwrap();
+            if let Some(done) = session.try_read().unwrap() {
+                break done;
+            }
+        };
+        assert_eq!(&done.buffer[..], [0; 16]);
+    }
 }
 
 #[test]

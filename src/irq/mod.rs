@@ -5,6 +5,7 @@ mod pace;
 mod sink;
 mod sleep;
 mod thread;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -12,3 +13,4 @@ mod tests;
 pub use event::{Event, Waited};
 pub use sink::Sink;
 pub use thread::{Counts, Interrupts, IrqError};
+pub use watch::Watch;

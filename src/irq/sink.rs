@@ -1,6 +1,7 @@
 //! Whom the interrupt thread calls by itself.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What the thread calls when something happened to channels. It runs on the thread: it must not wait.
@@ -13,15 +14,24 @@ pub trait Sink: fmt::Debug + Send + Sync {
     fn lost(&self, reason: &str);
     /// Software causes, bit n for cause n, which are nobody's channel's.
     fn told(&self, _causes: u32) {}
+    /// Nobody may wait for what is under way (see [`super::Watch`]): looks at it as whoever waits would, and says whether
+    /// some of it still is.
+    fn attend(&self) -> bool {
+        false
+    }
 }
 
 /// The sinks, each with its channels (bit n for channel n).
 #[derive(Debug, Default)]
-pub(super) struct Sinks(Mutex<Vec<(u32, Arc<dyn Sink>)>>);
+pub(super) struct Sinks {
+    sinks: Mutex<Vec<(u32, Arc<dyn Sink>)>>,
+    /// Something is under way that nobody may wait for.
+    asked: AtomicBool,
+}
 
 impl Sinks {
     fn lock(&self) -> MutexGuard<'_, Vec<(u32, Arc<dyn Sink>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sinks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn add(&self, channels: u32, sink: Arc<dyn Sink>) {
@@ -46,6 +56,27 @@ impl Sinks {
                 sink.closed();
             } else if of & channels != 0 {
                 sink.completed();
+            }
+        }
+    }
+
+    /// Asks for [`Self::attend`]; whether nobody had.
+    pub(super) fn ask(&self) -> bool {
+        !self.asked.swap(true, Ordering::SeqCst)
+    }
+
+    /// Whether somebody has.
+    pub(super) fn asked(&self) -> bool {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Looks at what nobody may wait for, and asks for more where some of it goes on.
+    pub(super) fn attend(&self) {
+        // Before the look: what begins behind it asks by itself.
+        self.asked.store(false, Ordering::SeqCst);
+        for (_, sink) in self.lock().iter() {
+            if sink.attend() {
+                self.ask();
             }
         }
     }

@@ -58,10 +58,10 @@ impl<'a> Sleeper<'a> {
         Ok(Self { kick, lost, edges })
     }
 
-    /// Sleeps until something happens; `pause` at most where there is no interrupt.
+    /// Sleeps until something happens; `pause` at most.
     pub(super) fn sleep(&self, pause: Option<Duration>) -> Result<Woken, Errno> {
         let woken = match &self.edges {
-            Some(edges) => wait(edges)?,
+            Some(edges) => wait(edges, pause)?,
             None => self.poll(pause)?,
         };
         if woken.kicked {
@@ -87,9 +87,12 @@ impl<'a> Sleeper<'a> {
     }
 }
 
-fn wait(edges: &Epoll) -> Result<Woken, Errno> {
+fn wait(edges: &Epoll, pause: Option<Duration>) -> Result<Woken, Errno> {
+    let longest = pause.map_or(EpollTimeout::NONE, |pause| {
+        EpollTimeout::try_from(pause).unwrap_or(EpollTimeout::MAX)
+    });
     let mut events = [EpollEvent::empty(); 3];
-    let count = match edges.wait(&mut events, EpollTimeout::NONE) {
+    let count = match edges.wait(&mut events, longest) {
         Ok(count) => count,
         Err(Errno::EINTR) => 0,
         Err(errno) => return Err(errno),

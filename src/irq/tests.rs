@@ -143,7 +143,7 @@ struct Looks {
 
 impl Sink for Looks {
     fn completed(&self) {
-        if self.count.fetch_add(1, Ordering::SeqCst) + 1 == self.wanted {
+        if self.count.fetch_add(1, Ordering::SeqCst) + 1 >= self.wanted {
             self.enough.signal();
         }
     }
@@ -152,6 +152,28 @@ impl Sink for Looks {
 
     fn lost(&self, _: &str) {
         self.enough.lose();
+    }
+
+    fn attend(&self) -> bool {
+        self.completed();
+        self.count.load(Ordering::SeqCst) < self.wanted
+    }
+}
+
+#[test]
+fn what_nobody_waits_for_is_looked_at_until_nothing_is_under_way() {
+    let transport: Arc<dyn Transport> = Arc::new(Late::new(0));
+    let interrupts = Interrupts::start(&transport).unwrap();
+    let looks = Arc::new(Looks {
+        wanted: 2,
+        ..Looks::default()
+    });
+    interrupts.register(CHANNEL, looks.clone());
+    for wanted in [2, 3] {
+        interrupts.attend();
+        let waited = looks.enough.wait(&Deadline::after(Duration::from_secs(10)));
+        assert_eq!(waited, Waited::Fired);
+        assert_eq!(looks.count.load(Ordering::SeqCst), wanted);
     }
 }
 

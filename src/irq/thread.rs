@@ -3,7 +3,8 @@
 //! One status word serves all causes, so it has one reader: it reads the causes, acknowledges exactly
 //! those, signals their events, and looks once more before it sleeps. Interrupts are a hint: whoever
 //! waits for [`LOOK_AGAIN`] in vain makes the thread look, so a lost interrupt costs that long and is
-//! counted, not a time-out. Without an interrupt the same loop polls, at a [`Pace`].
+//! counted, not a time-out. Without an interrupt the same loop polls, at a [`Pace`]. For whoever polls a
+//! descriptor ([`super::Watch`]) and does not wait, the thread looks by itself.
 //!
 //! A [`Sink`] is called by the thread itself: a completion that leads to the next doorbell then needs no
 //! other thread to wake.
@@ -30,7 +31,7 @@ use crate::spec::vdma_bar::CHANNELS;
 use crate::transport::bars::Bars;
 use crate::transport::{Transport, TransportError};
 
-/// How long somebody waits until the thread looks without an interrupt.
+/// How long somebody waits, or something is attended to, until the thread looks without an interrupt.
 const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Most rounds of one interrupt: a status that never clears must not hold the thread for good.
 const MAX_ROUNDS: u32 = 1000;
@@ -214,6 +215,14 @@ impl Interrupts {
         waited
     }
 
+    /// Has the thread look by itself, as it does while somebody waits, until no sink has anything under way
+    /// ([`Sink::attend`]). A system call where it did not do so already.
+    pub fn attend(&self) {
+        if self.shared.sinks.ask() {
+            self.shared.kick();
+        }
+    }
+
     /// Has `sink` called for the channels whose bits are set in `channels`, and for every close. Where the device is
     /// lost already it is told so here.
     pub fn register(&self, channels: u32, sink: Arc<dyn Sink>) {
@@ -331,6 +340,7 @@ impl Shared {
             Err(errno) => return self.lose(&format!("watching for interrupts: {errno}")),
         };
         let mut pace = Pace::default();
+        let mut attended = None;
         while !self.stop.load(Ordering::SeqCst) {
             let pause = self.pause(interrupt.is_some(), &mut pace);
             let woken = match sleeper.sleep(pause) {
@@ -347,7 +357,11 @@ impl Shared {
             if woken.kicked {
                 pace.hurry();
             }
-            let due = self.look.swap(false, Ordering::SeqCst) || interrupt.is_none();
+            let overdue = self.sinks.asked()
+                && attended
+                    .get_or_insert_with(|| Deadline::after(LOOK_AGAIN))
+                    .expired();
+            let due = self.look.swap(false, Ordering::SeqCst) || interrupt.is_none() || overdue;
             if woken.interrupt {
                 self.interrupts.fetch_add(1, Ordering::Relaxed);
             } else if !due {
@@ -368,13 +382,22 @@ impl Shared {
                 Ok(_) => {}
                 Err(error) => return self.lose(&error.to_string()),
             }
+            if overdue {
+                attended = None;
+                // Not while the function is reset.
+                let _registers = self.registers.lock();
+                self.sinks.attend();
+            }
         }
     }
 
     /// How long the thread may sleep.
     fn pause(&self, interrupt: bool, pace: &mut Pace) -> Option<Duration> {
-        let waiting = self.waiters.load(Ordering::SeqCst) > 0;
-        (!interrupt).then(|| pace.next(waiting))
+        let attends = self.sinks.asked();
+        if interrupt {
+            return attends.then_some(LOOK_AGAIN);
+        }
+        Some(pace.next(attends || self.waiters.load(Ordering::SeqCst) > 0))
     }
 
     /// Somebody waited in vain: makes the thread look, unless somebody else just did. Short waits one after

@@ -3,19 +3,16 @@
 //! Nothing on the wire delimits a transfer: both ends agree on every size in advance. A time-out leaves the
 //! transfer where it is.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-use nix::errno::Errno;
-use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::pair::{Cause, Pair, Rings, SessionError};
 use super::{Hub, SMALL};
 use crate::deadline::Deadline;
 use crate::dma::{Channel, Completion, DmaBuffer, DmaError, SubmitError, TransferId};
-use crate::irq::{Event, Sink, Waited};
+use crate::irq::{Event, Sink, Waited, Watch};
 use crate::transport::{Direction, TransportError};
 
 /// How long no sign of a completion is believed.
@@ -67,7 +64,7 @@ struct Core {
     state: Mutex<State>,
     to_device: Event,
     from_device: Event,
-    watch: OnceLock<EventFd>,
+    watch: Watch,
     polls: AtomicBool,
 }
 
@@ -134,7 +131,7 @@ impl Session {
             }),
             to_device: Event::default(),
             from_device: Event::default(),
-            watch: OnceLock::new(),
+            watch: Watch::default(),
             polls: AtomicBool::new(false),
         });
         core.pair.register(core.clone());
@@ -148,7 +145,8 @@ impl Session {
     }
 
     /// From the next transfer on, completion shows in memory only and waiting threads look there; `false` goes
-    /// back to interrupts. Polling takes a processor while somebody waits, and no register read at all.
+    /// back to interrupts. Polling takes a processor while somebody waits, and no register read at all. Beside
+    /// [`Self::watch`] it has no effect.
     pub fn set_polling(&self, polls: bool) {
         self.core.polls.store(polls, Ordering::SeqCst);
     }
@@ -277,12 +275,12 @@ impl Session {
     }
 
     /// A descriptor for event loops: it becomes readable (an eventfd: 8 bytes) whenever transfers may be
-    /// complete, or the session over. The `try_` methods then tell.
+    /// complete, or the session over, and at the first call. Read it, then the `try_` methods tell.
     ///
     /// # Errors
     /// No descriptor left.
     pub fn watch(&self) -> std::io::Result<OwnedFd> {
-        watch(&self.core.watch)
+        self.core.watch.fd(self.core.pair.hub().interrupts())
     }
 
     /// Closes the session and gives back what was in flight: to the device, and from it.
@@ -307,30 +305,6 @@ impl Drop for Session {
 pub(super) fn look(polls: bool, deadline: &Deadline) -> Deadline {
     let longest = if polls { Duration::ZERO } else { LOOK_AGAIN };
     Deadline::after(deadline.remaining().min(longest))
-}
-
-/// The descriptor in `place`, made with the first call.
-pub(super) fn watch(place: &OnceLock<EventFd>) -> std::io::Result<OwnedFd> {
-    let fd = match place.get() {
-        Some(fd) => fd,
-        None => {
-            let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-            let fd = EventFd::from_value_and_flags(0, flags)?;
-            place.get_or_init(|| fd)
-        }
-    };
-    fd.as_fd().try_clone_to_owned()
-}
-
-/// Makes the descriptor readable, where somebody has asked for it.
-pub(super) fn tell(place: &OnceLock<EventFd>) {
-    if let Some(fd) = place.get() {
-        match fd.write(1) {
-            // A full counter is readable already.
-            Ok(_) | Err(Errno::EAGAIN) => {}
-            Err(errno) => log::warn!("an event was not counted: {errno}"),
-        }
-    }
 }
 
 impl Core {
@@ -360,6 +334,8 @@ impl Core {
                 reason: state.fail(error).into(),
             });
         }
+        drop(state);
+        self.watch.begin(self.pair.hub().interrupts());
         Ok(id)
     }
 
@@ -379,7 +355,7 @@ impl Core {
     }
 
     fn polls(&self) -> bool {
-        self.polls.load(Ordering::Relaxed)
+        self.polls.load(Ordering::Relaxed) && !self.watch.is_asked_for()
     }
 
     fn wait(&self, way: Way, deadline: &Deadline) -> Result<Completion, SessionError> {
@@ -416,7 +392,7 @@ impl Core {
     fn wake(&self) {
         self.to_device.signal();
         self.from_device.signal();
-        tell(&self.watch);
+        self.watch.tell();
     }
 
     fn close(&self) -> Result<[Vec<Completion>; 2], SessionError> {
@@ -459,5 +435,30 @@ impl Sink for Core {
     fn lost(&self, reason: &str) {
         self.state().fail(Cause::Lost(reason.to_owned()));
         self.wake();
+    }
+
+    fn attend(&self) -> bool {
+        let mut state = self.state();
+        let usable = self.watch.is_asked_for() && state.over.is_none();
+        let Some(rings) = state.rings.as_mut().filter(|_| usable) else {
+            return false;
+        };
+        let Rings {
+            to_device,
+            from_device,
+        } = rings;
+        let seen = to_device
+            .look_at_counter()
+            .and_then(|sent| Ok(from_device.look_at_counter()? | sent));
+        let more = to_device.in_flight() + from_device.in_flight() > 0;
+        let told = seen.unwrap_or_else(|error| {
+            state.fail(error);
+            true
+        });
+        drop(state);
+        if told {
+            self.wake();
+        }
+        more
     }
 }

@@ -6,10 +6,9 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nix::sys::eventfd::EventFd;
 use prost::Message;
 
 use super::method::{is_exclusive, is_pipelined};
@@ -20,10 +19,10 @@ use super::state::{Locked, State};
 use super::{Notice, Request, RpcError, Ticket};
 use crate::deadline::Deadline;
 use crate::dma::Completion;
-use crate::irq::{Event, Sink, Waited};
+use crate::irq::{Event, Sink, Waited, Watch};
 use crate::soc::Hub;
 use crate::soc::pair::{Cause, Pair};
-use crate::soc::session::{Spins, look, tell, watch};
+use crate::soc::session::{Spins, look};
 use crate::spec::rpc::{Dialect, LONG_REQUEST_TIMEOUT, Method, REQUEST_TIMEOUT, Status};
 use crate::spec::session::port;
 
@@ -47,7 +46,7 @@ pub(super) struct Core {
     /// Room for another ordinary request.
     gate: Event,
     news: Event,
-    watch: OnceLock<EventFd>,
+    pub(super) watch: Watch,
     polls: AtomicBool,
 }
 
@@ -65,7 +64,7 @@ impl Connection {
             events: (0..SLOTS).map(|_| Event::default()).collect(),
             gate: Event::default(),
             news: Event::default(),
-            watch: OnceLock::new(),
+            watch: Watch::default(),
             polls: AtomicBool::new(false),
         });
         core.pair.register(core.clone());
@@ -94,7 +93,8 @@ impl Connection {
     }
 
     /// From the next request on, completion shows in memory only and waiting threads look there; `false` goes
-    /// back to interrupts. Polling takes a processor while somebody waits, and no register read at all.
+    /// back to interrupts. Polling takes a processor while somebody waits, and no register read at all. Beside
+    /// [`Self::watch`] it has no effect.
     pub fn set_polling(&self, polls: bool) {
         self.core().polls.store(polls, Ordering::SeqCst);
     }
@@ -204,6 +204,7 @@ impl Connection {
         let (slot, id) = core.send(&mut state, method, body, buffers)?;
         state.slots[slot].place = place.take();
         drop(state);
+        core.watch.begin(core.pair.hub().interrupts());
         Ok(Ticket::new(core.clone(), slot, id, method, polls))
     }
 
@@ -257,12 +258,14 @@ impl Connection {
     }
 
     /// A descriptor for event loops: it becomes readable (an eventfd: 8 bytes) with each reply, notification,
-    /// and the end. [`Ticket::try_wait`] and [`Self::try_notice`] then tell.
+    /// and the end, and at the first call. Read it, then [`Ticket::try_wait`] and [`Self::try_notice`] tell. All clones
+    /// have the same one.
     ///
     /// # Errors
     /// No descriptor left.
     pub fn watch(&self) -> std::io::Result<OwnedFd> {
-        watch(&self.core().watch)
+        let core = self.core();
+        core.watch.fd(core.pair.hub().interrupts())
     }
 
     /// The stream is out of step: the connection is over.
@@ -324,7 +327,7 @@ impl Core {
     }
 
     pub(super) fn polls(&self) -> bool {
-        self.polls.load(Ordering::Relaxed)
+        self.polls.load(Ordering::Relaxed) && !self.watch.is_asked_for()
     }
 
     /// Does something that ends the connection where it fails.
@@ -359,7 +362,7 @@ impl Core {
         // Several may wait for these.
         self.gate.lose();
         self.news.lose();
-        tell(&self.watch);
+        self.watch.tell();
     }
 
     /// Waits until the server has room for `method`. It takes one ordinary request that executes and one that
@@ -401,7 +404,7 @@ impl Core {
         } else {
             state.wake |= 1 << slot;
         }
-        tell(&self.watch);
+        self.watch.tell();
     }
 
     pub(super) fn file_notice(&self, state: &mut State, body: &[u8]) {
@@ -417,7 +420,7 @@ impl Core {
             }
         }
         self.news.signal();
-        tell(&self.watch);
+        self.watch.tell();
     }
 
     /// Stops the rings, tells the device, and brings every buffer back to its slot. One caller does it; others

@@ -259,4 +259,12 @@ impl Sink for Core {
         let mut state = self.state();
         self.end(&mut state, Cause::Lost(reason.to_owned()));
     }
+
+    fn attend(&self) -> bool {
+        // What fails ends the connection, and is told.
+        if !self.watch.is_asked_for() || self.with(Self::look_at_counters).is_err() {
+            return false;
+        }
+        self.state().is_under_way()
+    }
 }

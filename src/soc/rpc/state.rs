@@ -8,7 +8,7 @@ use super::Notice;
 use super::method::{is_exclusive, is_pipelined};
 use super::receive::Posted;
 use super::send::Sent;
-use super::slot::{SLOTS, Slot};
+use super::slot::{Phase, SLOTS, Slot};
 use crate::dma::{Completion, DmaBuffer};
 use crate::infer::Part;
 use crate::irq::Event;
@@ -149,6 +149,12 @@ impl State {
         } else {
             None
         }
+    }
+
+    /// Whether a request is not done.
+    pub(super) fn is_under_way(&self) -> bool {
+        let out = |slot: &Slot| slot.phase != Phase::Free && !slot.is_done();
+        self.slots.iter().any(out)
     }
 
     pub(super) fn release(&mut self, slot: usize) {
