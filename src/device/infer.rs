@@ -8,6 +8,7 @@
 
 mod convert;
 mod manners;
+mod watch;
 
 use std::sync::Arc;
 
@@ -155,7 +156,7 @@ impl Runtime {
     }
 
     /// From the next run on waiting threads look at memory for completions, which takes a processor meanwhile; `false`
-    /// goes back to interrupts.
+    /// goes back to interrupts. Beside [`Self::watch`] it has no effect.
     pub fn set_polling(&self, polls: bool) {
         match &self.0 {
             Of::Soc(vdevice) => vdevice.connection().set_polling(polls),

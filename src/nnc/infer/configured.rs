@@ -163,6 +163,7 @@ impl Model {
             depth,
             batch,
             events: (0..depth).map(|_| Event::default()).collect(),
+            watch: core.watch.clone(),
         });
         for ring in &mut rings {
             ring.flight.shrink_to(depth);

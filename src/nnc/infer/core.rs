@@ -18,7 +18,7 @@ use crate::deadline::Deadline;
 use crate::dma::DmaError;
 use crate::error::ErrorKind;
 use crate::infer::Frame;
-use crate::irq::{Event, Interrupts, Waited};
+use crate::irq::{Event, Interrupts, Waited, Watch};
 use crate::nnc::Nnc;
 use crate::spec::nnc::context::MAX_APPLICATIONS;
 use crate::transport::Transport;
@@ -69,6 +69,7 @@ pub(super) struct Core {
     pub(super) measured: Event,
     pub(super) cycles: AtomicU32,
     pub(super) inbox: Inbox,
+    pub(super) watch: Arc<Watch>,
 }
 
 /// Frames of a network that ended, whose owners are to be woken when the lock is free.
@@ -107,6 +108,12 @@ impl State {
 
     pub(super) fn running(&mut self) -> Option<&mut Network> {
         self.network(self.active?)
+    }
+
+    /// Whether a frame has not ended.
+    pub(super) fn is_under_way(&self) -> bool {
+        let mut networks = self.networks.iter().flatten();
+        networks.any(|network| network.in_flight() + network.waiting() > 0)
     }
 
     /// Whether another network than the active one has frames.
@@ -282,6 +289,7 @@ impl Core {
             measured: Event::default(),
             cycles: AtomicU32::new(0),
             inbox: Inbox::default(),
+            watch: Arc::default(),
         }
     }
 
@@ -314,7 +322,7 @@ impl Core {
     }
 
     pub(super) fn polls(&self) -> bool {
-        self.polls.load(Ordering::Relaxed)
+        self.polls.load(Ordering::Relaxed) && !self.watch.is_asked_for()
     }
 
     pub(super) fn set_polls(&self, polls: bool) {
@@ -361,6 +369,7 @@ impl Core {
         if look {
             self.wake.signal();
         }
+        self.watch.begin(self.interrupts());
         Ok(ticket)
     }
 
@@ -450,5 +459,6 @@ impl Core {
         }
         self.drained.signal();
         self.wake.signal();
+        self.watch.tell();
     }
 }

@@ -58,6 +58,14 @@ impl Sink for Core {
     fn lost(&self, reason: &str) {
         self.lose(reason);
     }
+
+    fn attend(&self) -> bool {
+        if !self.watch.is_asked_for() {
+            return false;
+        }
+        self.look();
+        self.state().is_under_way()
+    }
 }
 
 impl Watcher for Core {

@@ -12,7 +12,7 @@ use super::memory::Memory;
 use super::schedule::{Load, PATIENCE};
 use crate::dma::{Channel, Completion, DmaError, SideState, SubmitError, SubmitProblem};
 use crate::infer::{Frame, Part, StreamInfo};
-use crate::irq::Event;
+use crate::irq::{Event, Watch};
 use crate::nnc::plan::{Plan, Upload};
 
 /// Frames in flight in one network: one bit each in a word.
@@ -32,6 +32,8 @@ pub(super) struct Net {
     pub(super) batch: usize,
     /// One for each place of a frame.
     pub(super) events: Box<[Event]>,
+    /// For whoever waits for none of them.
+    pub(super) watch: Arc<Watch>,
 }
 
 impl Net {
@@ -42,6 +44,9 @@ impl Net {
 
     /// Wakes whoever waits for these frames.
     pub(super) fn wake(&self, mut places: u64) {
+        if places != 0 {
+            self.watch.tell();
+        }
         while places != 0 {
             let place = usize::try_from(places.trailing_zeros()).unwrap_or(MOST);
             places &= places - 1;

@@ -1,5 +1,6 @@
 //! The networks of one device: configuring, removing, and the end.
 
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -67,9 +68,20 @@ impl Runtime {
         })
     }
 
-    /// From the next frame on waiting threads look at memory for completions; `false` goes back to interrupts.
+    /// From the next frame on waiting threads look at memory for completions; `false` goes back to interrupts. Beside
+    /// [`Self::watch`] it has no effect.
     pub fn set_polling(&self, polls: bool) {
         self.shared.core.set_polls(polls);
+    }
+
+    /// A descriptor for event loops: it becomes readable (an eventfd: 8 bytes) whenever runs may have ended, of any of
+    /// its networks, and at the first call. Read it, then [`super::Run::try_wait`] tells. All clones have the same one.
+    ///
+    /// # Errors
+    /// No descriptor left.
+    pub fn watch(&self) -> std::io::Result<OwnedFd> {
+        let core = &self.shared.core;
+        core.watch.fd(core.interrupts())
     }
 
     /// The device's handle.
