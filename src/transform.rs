@@ -6,6 +6,7 @@
 mod convert;
 mod kernel;
 mod layout;
+mod pixels;
 mod planes;
 
 use std::fmt;

@@ -2,6 +2,7 @@
 
 use super::convert::{Convert, Features};
 use super::layout::{Extent, Layout};
+use super::pixels;
 
 /// Moves a frame of `extent` from `from` to `to`. With `padded` the rows of `to` are longer than what is written, and
 /// the rest of `to` becomes 0.
@@ -26,6 +27,13 @@ pub(super) fn frame<C: Convert>(
             if padded {
                 rest[..(target.row - whole) * C::TO].fill(0);
             }
+            continue;
+        }
+        let is_image = keeps_bytes::<C>() && extent.features == 3 && is_interleaved(source, extent);
+        if is_image && padded && target.pixel == 4 && target.feature == 1 {
+            let (now, rest) = to[..target.row].split_at_mut(4 * extent.width);
+            pixels::to_fours(&from[..whole], now, target.reversed);
+            rest.fill(0);
             continue;
         }
         if padded {
@@ -60,6 +68,11 @@ fn is_interleaved(layout: &Layout, extent: Extent) -> bool {
         && !layout.reversed
 }
 
+/// Whether bytes stay as they are.
+const fn keeps_bytes<C: Convert>() -> bool {
+    C::FROM == 1 && C::TO == 1
+}
+
 /// Moves `count` features from `first` on of one row; both sides start at the first of them.
 fn part<C: Convert>(
     convert: &C,
@@ -85,17 +98,26 @@ fn part<C: Convert>(
         }
         return;
     }
-    let mut feature = 0;
+    let is_image = keeps_bytes::<C>() && count == 3 && source.feature == 1 && source.pixel == 3;
+    if is_image && plain && target.pixel == 1 && target.feature >= width {
+        let (first, rest) = to.split_at_mut(target.feature);
+        let (second, third) = rest.split_at_mut(target.feature);
+        let lines = [first, second, third].map(|line| &mut line[..width]);
+        return pixels::to_lines(&from[..3 * width], lines);
+    }
     // Lines into pixels: several lines at a time, so that a pixel is written in larger pieces.
     let into_pixels = plain && source.pixel == 1 && target.feature == 1 && target.pixel >= count;
-    while into_pixels && count - feature >= LINES {
-        let from = &from[feature * source.feature * C::FROM..];
-        let to = &mut to[feature * C::TO..];
-        let distances = (source.feature, target.pixel);
-        lines_to_pixels(convert, from, to, distances, width, first + feature);
-        feature += LINES;
+    if into_pixels && count >= LINES {
+        for feature in (0..count).step_by(LINES) {
+            let feature = feature.min(count - LINES); // The last ones again rather than one by one.
+            let from = &from[feature * source.feature * C::FROM..];
+            let to = &mut to[feature * C::TO..];
+            let distances = (source.feature, target.pixel);
+            lines_to_pixels(convert, from, to, distances, width, first + feature);
+        }
+        return;
     }
-    for feature in feature..count {
+    for feature in 0..count {
         let from = &from[turn(source, feature) * source.feature * C::FROM..];
         let to = &mut to[turn(target, feature) * target.feature * C::TO..];
         let of = first + feature;
