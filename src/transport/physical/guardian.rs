@@ -10,7 +10,7 @@
 //! 1. switches bus mastering off and reads back that it is (which also flushes what was under way),
 //!    trying until it succeeds or the device has left the bus;
 //! 2. writes back what the owner had changed ([`Closing`]);
-//! 3. ends, and with it the pins and the lock.
+//! 3. lets go of the pins and the lock, and ends.
 //!
 //! If the guardian is killed the owner sees its connection close, as it sees a lost device.
 //!
@@ -166,6 +166,11 @@ fn guard(held: &[RawFd; HELD], values: &[&[u8]; CLOSINGS]) -> ! {
             if !value.is_empty() {
                 write(place, value);
             }
+        }
+        // The connection is the last: who sees it closed finds the lock free.
+        for place in (CONNECTION + 1..WRITE_BACK).rev() {
+            // SAFETY: numbers only; nothing in this process uses them any more.
+            unsafe { libc::close(place) };
         }
     }
     // SAFETY: it only ends the process.
