@@ -30,5 +30,8 @@ killed() {
 # Milliseconds since the start, to a hundredth of a second.
 uptime_ms() { sed 's/^\([0-9]*\)\.\([0-9]*\) .*/\1\20/' /proc/uptime; }
 
-# The kernel closes the card before the process is gone, a guardian soon after.
-closed() { [ "$(cat "$1/enable")" = 0 ] && [ $(($(config "$1" 4 2) & 4)) = 0 ] && [ "$(pinned)" = "${PINNED:-0}" ]; }
+# The kernel closes the card before the process is gone, a guardian soon after: it has the configuration space open.
+closed() {
+	[ "$(cat "$1/enable")" = 0 ] && [ $(($(config "$1" 4 2) & 4)) = 0 ] && [ "$(pinned)" = "${PINNED:-0}" ] &&
+		! ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q "/$(basename "$1")/config\$"
+}

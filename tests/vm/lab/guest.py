@@ -6,7 +6,7 @@ port, out of reach of kernel messages:
 - `check TEXT` says what was found right,
 - `shows WAY WHAT` that this was done by that way to the card,
 - `canary PAGES` that so many pages which no device should write are unwritten,
-- `kill` asks for the chip's process to be killed,
+- `kill` asks for the chip's process to be killed; the answer, once it is, is a line `gone`,
 - `pass` or `fail TEXT` is the verdict.
 
 QEMU's exit status says nothing and is not looked at.
@@ -32,7 +32,8 @@ from .scenario import Scenario
 
 # A guest that lost its card can write log lines without end.
 CONSOLE_LIMIT = 4 << 20
-CHIP_START_SECONDS = 20
+# How long the chip's process may take to start, and to end.
+CHIP_SECONDS = 60
 
 
 class Silent(Failure):
@@ -62,17 +63,17 @@ class Chip:
         self.process: subprocess.Popen | None = None
 
     def start(self):
-        """Starts the process and waits for its socket."""
+        """Starts the process and waits until it says that it serves."""
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
-        deadline = time.monotonic() + CHIP_START_SECONDS
-        while not self.path.exists():
+        deadline = time.monotonic() + CHIP_SECONDS
+        while '"event":"serving"' not in self.log.read_text():
             if self.process.poll() is not None:
                 raise Failure(f"hailoctl sim ended at once: {last_line(self.log)}")
             if time.monotonic() > deadline:
-                raise Failure(f"hailoctl sim made no socket within {CHIP_START_SECONDS} s")
+                raise Failure(f"hailoctl sim does not serve within {CHIP_SECONDS} s")
             time.sleep(0.02)
 
     def kill(self):
@@ -87,11 +88,11 @@ class Chip:
             return
         self.process.terminate()
         try:
-            self.process.wait(5)
+            self.process.wait(CHIP_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-            raise Failure("hailoctl sim did not end within 5 s of SIGTERM") from None
+            raise Failure(f"hailoctl sim did not end within {CHIP_SECONDS} s of SIGTERM") from None
         self.process = None
 
     def stats(self) -> dict:
@@ -128,7 +129,10 @@ class Guest:
             if left <= 0:
                 raise Silent("no verdict within the time limit")
             for key, _ in watch.select(left):
-                data = os.read(key.fd, 65536)
+                try:
+                    data = os.read(key.fd, 65536)
+                except ConnectionResetError:  # QEMU ended with an answer unread.
+                    data = b""
                 if not data:
                     watch.unregister(key.fileobj)
                 elif key.fileobj is self.report:
@@ -220,14 +224,14 @@ def boot(scenario: Scenario, kit: Kit, chip: Chip, console: Path, result: Result
         guest = Guest(command, ours, theirs, console)
         theirs.close()
         try:
-            follow(guest.lines(time.monotonic() + scenario.timeout), chip, result)
+            follow(guest.lines(time.monotonic() + scenario.timeout), ours, chip, result)
         except Silent as failure:
             raise Failure(f"{failure}; the console ends with: {last_line(console)}") from None
         finally:
             guest.stop()
 
 
-def follow(lines: Iterable[str], chip: Chip, result: Result):
+def follow(lines: Iterable[str], answers: socket.socket, chip: Chip, result: Result):
     """Takes down what the guest reports, up to the verdict `pass`; does what it asks for on the way."""
     for line in lines:
         word, _, rest = line.partition(" ")
@@ -244,6 +248,7 @@ def follow(lines: Iterable[str], chip: Chip, result: Result):
                 result.canary += int(rest)
             case "kill":
                 chip.kill()
+                answers.sendall(b"gone\n")
     raise Silent("the guest ended without a verdict")
 
 

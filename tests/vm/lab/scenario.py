@@ -14,7 +14,7 @@
 # port: root                   or one of machine.PORTS: what the card sits behind
 # vfio: no                     VFIO's modules stay out
 # memory: 256                  MiB of guest memory
-# timeout: 60                  seconds until a guest has failed
+# timeout: 600                 seconds until a guest has failed: many times what it takes, for slow machines
 # boots: 1                     guests, one after the other, on the same chip
 """
 
@@ -60,7 +60,7 @@ class Scenario:
     port: str = "root"
     vfio: bool = True
     memory: int = 256
-    timeout: int = 60
+    timeout: int = 600
     boots: int = 1
 
 

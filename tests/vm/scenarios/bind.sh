@@ -3,7 +3,6 @@
 # real: yes
 # tool: yes
 # memory: 512
-# timeout: 180
 
 card=$(card)
 address=$(basename "$card")

@@ -4,7 +4,6 @@
 # sim: --fault slow=200
 # firmware: --release 5.2.0 --size 512K
 # memory: 768
-# timeout: 600
 
 card=$(card)
 check_that "looking only" /repository/hw-tests/run -d "$(basename "$card")" -o /tmp/look

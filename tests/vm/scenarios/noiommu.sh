@@ -6,7 +6,6 @@
 # arrives: yes
 # files: tests/golden/hef/v3_flow_yolov8.hef tests/golden/hef/v3_multi_network.hef
 # memory: 768
-# timeout: 600
 
 . "$LAB/killed.sh"
 . "$LAB/works.sh"
@@ -22,7 +21,9 @@ check_said "agree with --allow-no-iommu"
 allow_no_iommu
 check_that "the chip boots" hailoctl -v fw-load "$FIRMWARE"
 check_said "opened by VFIO group without IOMMU"
+until_true 30 "the card is closed" closed "$card"
 quiet "$card"
 shows boot
 works
+until_true 30 "the card is closed" closed "$card"
 killed 20 "$card"

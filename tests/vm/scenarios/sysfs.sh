@@ -7,7 +7,6 @@
 # arrives: yes
 # files: tests/golden/hef/v3_flow_yolov8.hef tests/golden/hef/v3_multi_network.hef
 # memory: 768
-# timeout: 600
 
 . "$LAB/killed.sh"
 . "$LAB/works.sh"
@@ -22,5 +21,6 @@ until_true 30 "the card is closed" closed "$card"
 quiet "$card"
 shows boot
 works
+until_true 30 "the card is closed" closed "$card"
 # Here no kernel driver stops the card: the guardian does.
 killed 20 "$card"

@@ -4,7 +4,6 @@
 # firmware: --release 5.2.0 --size 512K
 # arrives: yes
 # memory: 512
-# timeout: 600
 
 canaries 2048
 card=$(card)

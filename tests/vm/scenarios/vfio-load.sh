@@ -5,7 +5,6 @@
 # firmware: --release 5.2.0 --size 2M
 # arrives: yes
 # memory: 512
-# timeout: 180
 
 card=$(card)
 address=$(basename "$card")

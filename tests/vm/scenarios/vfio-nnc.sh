@@ -6,7 +6,6 @@
 # files: tests/golden/hef/v3_flow_yolov8.hef tests/golden/hef/v3_multi_context.hef
 # arrives: yes
 # memory: 768
-# timeout: 300
 
 . "$LAB/works.sh"
 card=$(card)

@@ -5,7 +5,6 @@
 # arrives: yes
 # files: tests/golden/hef/v3_flow_yolov8.hef tests/golden/hef/v3_multi_network.hef
 # memory: 768
-# timeout: 300
 
 . "$LAB/works.sh"
 card=$(card)

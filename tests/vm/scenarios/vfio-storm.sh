@@ -6,7 +6,6 @@
 # arrives: yes
 # chip: interrupts_raised>=2000
 # memory: 512
-# timeout: 300
 
 card=$(card)
 bind_vfio "$card"

@@ -6,7 +6,6 @@
 # arrives: yes
 # chip: stray_reached=0 stray_refused>=1
 # memory: 512
-# timeout: 180
 
 card=$(card)
 bind_vfio "$card"

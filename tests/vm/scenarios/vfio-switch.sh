@@ -4,7 +4,6 @@
 # firmware: --release 5.2.0 --size 512K
 # arrives: yes
 # memory: 512
-# timeout: 180
 
 card=$(card)
 up=$(basename "$(dirname "$(dirname "$(readlink -f "$card")")")")

@@ -5,7 +5,6 @@
 # firmware: --release 5.2.0 --size 512K
 # arrives: yes
 # memory: 512
-# timeout: 240
 
 card=$(card)
 mkdir -p /etc/udev/rules.d /run
