@@ -200,8 +200,8 @@ fn requests_are_read_while_one_is_acted_on_and_answered_in_order() {
     client.get(20, "");
     let ids = [24, 22].map(|action| client.request(action, &hex("0A 00")));
     assert_eq!([client.reply().0, client.reply().0], ids);
-    // What makes no sense as it is read is refused at once.
-    let mut client = Client::new(LOADED, "rpc-slow=300@24");
+    // What makes no sense as it is read is refused at once, and with it ends the first one's long rest.
+    let mut client = Client::new(LOADED, "rpc-slow=60000@24");
     client.get(20, "");
     client.request(24, &hex("0A 00"));
     let bad = client.request(2, &hex("FF"));
@@ -213,7 +213,7 @@ fn requests_are_read_while_one_is_acted_on_and_answered_in_order() {
 
 #[test]
 fn a_client_is_given_up_where_a_request_waits_too_long_behind_another() {
-    let mut client = Client::new(LOADED, "rpc-slow=11000@24");
+    let mut client = Client::new(LOADED, "rpc-slow=60000@24");
     client.get(20, "");
     for action in [24, 22] {
         client.request(action, &hex("0A 00"));
