@@ -163,12 +163,19 @@ fn likely(seed: u64) -> Hef {
     };
     net.preliminary = vec![op(Trigger::None, writes(&mut net, r))];
     let mut previous: Option<u32> = None;
+    // Of the sixteen channels each way, those that are left for the user beside config, neighbour and ring.
+    let mut room = [16 - 3 - 2, 16 - 2];
+    let mut streams = |r: &mut Random, way: usize, least: u64| {
+        let count = u8::try_from(r.between(least, 3)).unwrap().min(room[way]);
+        room[way] -= count;
+        count
+    };
     for number in 0..contexts {
         let mut layers = Vec::new();
         let mut inputs = Vec::new();
         let width = |r: &mut Random| r.u32(1, 40);
         if number == 0 || r.chance(20) {
-            for stream in 0..u8::try_from(r.between(1, 3)).unwrap() {
+            for stream in 0..streams(r, 0, 1) {
                 let w = width(r);
                 layers.push(input(layer(
                     &format!("in{number}.{stream}"),
@@ -211,9 +218,8 @@ fn likely(seed: u64) -> Hef {
                 layer(&format!("ring{number}b"), 13, shape, (row, 8)),
             ));
         }
-        for stream in
-            20..20 + u8::try_from(r.between(u64::from(number + 1 == contexts), 3)).unwrap()
-        {
+        let least = u64::from(number + 1 == contexts);
+        for stream in 20..20 + streams(r, 1, least) {
             layers.push(output(layer(
                 &format!("o{number}.{stream}"),
                 stream,
