@@ -276,7 +276,7 @@ fn cancelled_runs_give_their_frames_back() {
 #[test]
 fn a_run_that_takes_longer_than_its_deadline_can_be_waited_for_again() {
     let path = sample("v3_single");
-    let (_bench, _device, soc) = open("rpc-slow=300@18");
+    let (_bench, _device, soc) = open("rpc-slow=1000@18");
     let model = load(&soc, &path);
     let configured = model.configure(&ConfigureOptions::default()).unwrap();
     let mut frame = configured.frame().unwrap();
@@ -293,7 +293,8 @@ fn a_run_that_takes_longer_than_its_deadline_can_be_waited_for_again() {
 
 #[test]
 fn one_run_more_than_the_chip_takes_comes_back_at_once() {
-    let (bench, _device, soc) = open("rpc-slow=200@18:always");
+    // The first answer holds the others up.
+    let (bench, _device, soc) = open("rpc-slow=2000@18");
     let model = load(&soc, &sample("v3_single"));
     let configured = model.configure(&ConfigureOptions::default()).unwrap();
     let depth = configured.queue_depth();

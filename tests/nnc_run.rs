@@ -82,6 +82,29 @@ fn sample(name: &str) -> Hef {
     Hef::open(golden("hef").join(name).with_extension("hef")).unwrap()
 }
 
+/// Waits in vain until what is told of the wait holds all of this: the chip takes its time to get there.
+fn stands(mut run: Run, wanted: &[&str]) -> Run {
+    let deadline = soon();
+    loop {
+        let error = run
+            .wait(&Deadline::after(Duration::from_millis(20)))
+            .unwrap_err();
+        assert!(
+            matches!(*error.reason, InferError::TimedOut { .. }),
+            "{error}"
+        );
+        let text = error.to_string();
+        let Left::Run(left) = error.left else {
+            panic!("the run goes on");
+        };
+        if wanted.iter().all(|part| text.contains(part)) {
+            return left;
+        }
+        assert!(!deadline.expired(), "{text}");
+        run = left;
+    }
+}
+
 #[test]
 fn one_context_runs_frame_after_frame() {
     for way in [Way::Local, Way::Socket, Way::Apart] {
@@ -384,21 +407,7 @@ fn a_channel_that_stops_is_shown_and_can_be_left() {
         let chip = Chip::new(&format!("nnc-stop-channel={channel}"));
         let network = chip.network(&worked_example(), &options(1));
         let run = network.configured.submit(network.frame(1)).unwrap();
-        let error = run
-            .wait(&Deadline::after(Duration::from_millis(300)))
-            .unwrap_err();
-        assert!(
-            matches!(*error.reason, InferError::TimedOut { .. }),
-            "{error}"
-        );
-        let (text, stopped) = (error.to_string(), format!("channel {channel} (net/"));
-        assert!(
-            text.contains(&stopped) && text.contains("available"),
-            "{text}"
-        );
-        let Left::Run(run) = error.left else {
-            panic!("the run goes on");
-        };
+        let run = stands(run, &[&format!("channel {channel} (net/"), "available"]);
         network.configured.cancel().unwrap();
         run.wait(&soon()).unwrap_err();
         network.run(5);
@@ -419,15 +428,7 @@ fn a_wait_that_never_ends_is_explained() {
     let chip = Chip::new("nnc-stuck-wait");
     let network = chip.network(&two_contexts(), &options(1));
     let run = network.configured.submit(network.frame(1)).unwrap();
-    let error = run
-        .wait(&Deadline::after(Duration::from_millis(300)))
-        .unwrap_err();
-    let text = error.to_string();
-    assert!(text.contains("is preliminary, action 1"), "{text}");
-    assert!(text.contains("channel 1 "), "{text}");
-    let Left::Run(run) = error.left else {
-        panic!("the run goes on");
-    };
+    let run = stands(run, &["is preliminary, action 1", "channel 1 "]);
     network.configured.cancel().unwrap();
     run.wait(&soon()).unwrap_err();
     network.run(3);
@@ -441,12 +442,7 @@ fn a_network_that_keeps_the_core_from_others_is_given_up_and_explained() {
     let other = chip.network(&worked_example(), &options(1));
     let run = network.configured.submit(network.frame(1)).unwrap();
     // Until it has the core: where both wait, the other one's turn comes first.
-    let error = run
-        .wait(&Deadline::after(Duration::from_secs(1)))
-        .unwrap_err();
-    let Left::Run(run) = error.left else {
-        panic!("the run goes on");
-    };
+    let run = stands(run, &["is preliminary, action 1"]);
     other.run(1);
     let error = run.wait(&soon()).unwrap_err().to_string();
     let reason = "no frame came or went in 10 s; the last action done is preliminary";
@@ -461,12 +457,7 @@ fn a_reset_of_the_core_in_the_middle_of_frames_is_survived() {
     let chip = Chip::new("nnc-stuck-wait");
     let network = chip.network(&two_contexts(), &options(1));
     let run = network.configured.submit(network.frame(1)).unwrap();
-    let error = run
-        .wait(&Deadline::after(Duration::from_millis(50)))
-        .unwrap_err();
-    let Left::Run(run) = error.left else {
-        panic!("the run goes on");
-    };
+    let run = stands(run, &["is preliminary, action 1"]);
     chip.device.nnc().unwrap().reset_core().unwrap();
     let error = run.wait(&soon()).unwrap_err();
     assert!(
@@ -482,10 +473,7 @@ fn a_network_in_trouble_is_no_reason_to_refuse_another() {
     let chip = Chip::new("nnc-stuck-wait");
     let network = chip.network(&two_contexts(), &options(1));
     let run = network.configured.submit(network.frame(1)).unwrap();
-    let given = Deadline::after(Duration::from_millis(50));
-    let Left::Run(run) = run.wait(&given).unwrap_err().left else {
-        panic!("the run goes on");
-    };
+    let run = stands(run, &["is preliminary, action 1"]);
     // Nobody looks why its frame does not come before the next network is brought to the chip.
     chip.device.nnc().unwrap().reset_core().unwrap();
     let other = chip.network(&worked_example(), &options(1));

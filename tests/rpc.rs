@@ -224,8 +224,13 @@ fn a_body_that_makes_no_sense_is_answered() {
     );
 }
 
+/// Where a reply is not expected: nothing depends on how long this is.
+fn in_vain() -> Deadline {
+    Deadline::after(Duration::from_millis(400))
+}
+
 /// What a temperature request ends with under a fault, and whether the next one works on the same connection.
-fn under(fault: &str) -> (Result<(), RpcError>, bool) {
+fn under(fault: &str, deadline: &Deadline) -> (Result<(), RpcError>, bool) {
     let (_bench, _device, soc) = open(&format!("{fault}@24"));
     let connection = soc.connect().unwrap();
     let handle = object(&connection).unwrap();
@@ -233,7 +238,7 @@ fn under(fault: &str) -> (Result<(), RpcError>, bool) {
     let first = connection
         .submit(Method::GetTemperature, &body, Buffers::default())
         .map_err(|(error, _)| error)
-        .and_then(|ticket| ticket.wait(&Deadline::after(Duration::from_millis(400))))
+        .and_then(|ticket| ticket.wait(deadline))
         .map(drop);
     let next = connection.call::<GetTemperature>(&handle).is_ok();
     // Whatever became of this connection, the device takes another one.
@@ -245,20 +250,20 @@ fn under(fault: &str) -> (Result<(), RpcError>, bool) {
 
 #[test]
 fn a_reply_that_never_comes_times_out_and_the_next_request_works() {
-    let (first, next) = under("rpc-drop");
+    let (first, next) = under("rpc-drop", &in_vain());
     assert!(matches!(first, Err(RpcError::TimedOut { .. })), "{first:?}");
     assert!(next);
 }
 
 #[test]
 fn a_reply_that_comes_twice_is_taken_once() {
-    let (first, next) = under("rpc-twice");
+    let (first, next) = under("rpc-twice", &soon());
     assert!(first.is_ok() && next, "{first:?}");
 }
 
 #[test]
 fn a_reply_with_another_id_is_nobody_s() {
-    let (first, next) = under("rpc-wrong-id");
+    let (first, next) = under("rpc-wrong-id", &in_vain());
     assert!(matches!(first, Err(RpcError::TimedOut { .. })), "{first:?}");
     assert!(next);
 }
@@ -266,7 +271,7 @@ fn a_reply_with_another_id_is_nobody_s() {
 #[test]
 fn a_frame_that_is_none_ends_the_connection_with_a_reason() {
     for (fault, reason) in [("rpc-bad-magic", "magic"), ("rpc-bad-size", "2049")] {
-        let (first, next) = under(fault);
+        let (first, next) = under(fault, &soon());
         let Err(RpcError::Over(Cause::Protocol(found))) = first else {
             panic!("{fault}: {first:?}");
         };
