@@ -132,6 +132,106 @@ fn frames_of_raw_files_arrays_and_images_are_the_same_to_the_chip() {
     }
 }
 
+/// Images that `tests/golden/images/SOURCE.md` tells of.
+fn golden(name: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    root.join("tests/golden/images").join(name)
+}
+
+#[test]
+fn files_are_what_they_begin_as_and_a_folder_is_its_files_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str| dir.path().join("photos").join(name);
+    fs::create_dir(file("")).unwrap();
+    // Grey in the middle is exact in any decoder.
+    let flat = vec![128; IN];
+    let pixels = frames(1);
+    fs::copy(golden("flat.jpg"), file("1 named.png")).unwrap();
+    image(file("2.dat"), (7, 5), png::ColorType::Rgb, &pixels);
+    array(file("3"), "|u1", "(5, 7, 3)", &flat);
+    fs::write(file("4.raw"), [&pixels[..], &flat].concat()).unwrap();
+    // Pink, as raw pixels that begin as a JPEG image does.
+    let pink: Vec<u8> = [0xff, 0xd8, 0xff].repeat(IN / 3);
+    fs::write(file("5.rgb"), &pink).unwrap();
+    fs::write(file(".hidden"), "no frame").unwrap();
+    let saved = dir.path().join("saved");
+    succeed(&[SINGLE, "--raw-output"], &[&file("")], &saved);
+    let found = elements(&saved.join("net_a_fc1.npy"), "|u1", "6, 10");
+    let all = [&flat[..], &pixels, &flat, &pixels, &flat, &pink].concat();
+    assert!(found == single(&all));
+}
+
+#[test]
+fn an_image_is_turned_as_its_camera_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let (stored, saved) = (dir.path().join("turned.png"), dir.path().join("saved"));
+    let upright = frames(1);
+    // Columns from the last on become rows.
+    let pixel = |x: usize, y: usize| &upright[(y * 7 + x) * 3..][..3];
+    let rows = (0..7).rev();
+    let pixels: Vec<u8> = rows
+        .flat_map(|x| (0..5).flat_map(move |y| pixel(x, y)))
+        .copied()
+        .collect();
+    let mut info = png::Info::with_size(5, 7);
+    info.color_type = png::ColorType::Rgb;
+    let exif = b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0";
+    info.exif_metadata = Some(exif.into());
+    let encoder = png::Encoder::with_info(fs::File::create(&stored).unwrap(), info).unwrap();
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(&pixels).unwrap();
+    writer.finish().unwrap();
+    succeed(&[SINGLE, "--raw-output"], &[&stored], &saved);
+    let found = elements(&saved.join("net_a_fc1.npy"), "|u1", "1, 10");
+    assert!(found == single(&upright));
+    // A JPEG image lies, too, and has the size of the input only when it is turned.
+    fs::remove_dir_all(&saved).unwrap();
+    succeed(&[SINGLE], &[&golden("turned.jpg")], &saved);
+}
+
+/// A PNG image with a header and no pixels.
+fn empty_png(path: PathBuf, width: u32, height: u32) -> PathBuf {
+    let chunk = |name: &[u8], data: &[u8]| {
+        let named = [name, data].concat();
+        let len = u32::try_from(data.len()).unwrap().to_be_bytes();
+        let crc = crc32fast::hash(&named).to_be_bytes();
+        [&len[..], &named, &crc].concat()
+    };
+    let sides = [width.to_be_bytes(), height.to_be_bytes()].concat();
+    let header = [&sides[..], &[8, 2, 0, 0, 0]].concat();
+    let parts = [
+        chunk(b"IHDR", &header),
+        chunk(b"IDAT", &[]),
+        chunk(b"IEND", &[]),
+    ];
+    fs::write(&path, [b"\x89PNG\r\n\x1a\n", &parts.concat()[..]].concat()).unwrap();
+    path
+}
+
+#[test]
+fn an_image_that_claims_to_be_huge_is_refused_before_it_takes_memory() {
+    const MEMORY: u32 = 1 << 20;
+    let dir = tempfile::tempdir().unwrap();
+    let mut jpeg = fs::read(golden("flat.jpg")).unwrap();
+    let frame = jpeg.windows(2).position(|two| two == [0xff, 0xc0]).unwrap();
+    jpeg[frame + 5..][..4].fill(0xff);
+    let huge = dir.path().join("huge.jpg");
+    fs::write(&huge, jpeg).unwrap();
+    for path in [huge, empty_png(dir.path().join("huge.png"), 65535, 65535)] {
+        let limited = format!("ulimit -v {MEMORY} && exec \"$@\"");
+        let output = Command::new("sh")
+            .args(["-c", &limited, "sh", env!("CARGO_BIN_EXE_hailoctl")])
+            .args(["-d", "sim:default,loaded=5.2.0", "run", SINGLE, "--input"])
+            .arg(&path)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("65535 wide, 65535 high, RGB"), "{said}");
+    }
+}
+
 /// Frames of rows of pixels as a plane for each feature.
 fn planes(frames: &[u8]) -> Vec<u8> {
     let turned = |frame: &[u8]| -> Vec<u8> {
@@ -279,7 +379,35 @@ fn files_that_do_not_fit_are_refused_with_what_would() {
             ["7 wide, 5 high, RGB", "7 wide, 5 high, grey"],
         ),
     ];
-    for (path, told) in cases {
+    let named = |name: &str, start: &[u8]| {
+        fs::write(file(name), start).unwrap();
+        file(name)
+    };
+    let short = fs::read(golden("baseline.jpg")).unwrap();
+    let images = [
+        (
+            named("web.webp", b"RIFF\x11\0\0\0WEBPVP8 "),
+            ["it holds a WebP image", "web.webp[0]' -auto"],
+        ),
+        (
+            named("photo.raw", b"\xff\xd8\xff\xe0"),
+            ["a JPEG image, but is called raw", "another name"],
+        ),
+        (named("many.npz", b"PK\x03\x04"), ["a ZIP archive", "*.npy"]),
+        (
+            named("short.jpg", &short[..short.len() - 3]),
+            ["can't be used", "a part of it is missing"],
+        ),
+        (
+            array(file("planes.npy"), "|u1", "(3, 5, 7)", &bytes),
+            ["found    3x5x7", "next     add --input-order nchw"],
+        ),
+        (
+            PathBuf::from("/dev/zero"),
+            ["can't be read", "it is a device"],
+        ),
+    ];
+    for (path, told) in cases.into_iter().chain(images) {
         let saved = file("saved");
         let output = run(&[SINGLE], &[&path], &saved);
         let said = String::from_utf8_lossy(&output.stderr);
@@ -292,12 +420,7 @@ fn files_that_do_not_fit_are_refused_with_what_would() {
 #[test]
 fn what_is_wrong_with_a_file_or_a_folder_is_said_by_its_name() {
     let dir = tempfile::tempdir().unwrap();
-    let photo = dir.path().join("photo.jpg");
-    fs::write(&photo, [&b"\xff\xd8\xff\xe0"[..], &[0; 300]].concat()).unwrap();
     let saved = dir.path().join("saved");
-    let output = run(&[SINGLE], &[&photo], &saved);
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("it holds a JPEG image"), "{said}");
     // Two networks whose outputs have the same names.
     let output = run(&[SINGLE, SINGLE], &[], &saved);
     let said = String::from_utf8_lossy(&output.stderr);

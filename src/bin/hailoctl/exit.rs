@@ -64,6 +64,16 @@ impl Failure {
             next: Some(next.into()),
         }))
     }
+
+    /// The same with what to do, where there is something.
+    pub(crate) fn with_next(mut self, next: Option<String>) -> Self {
+        if let Self::Told(report) = &mut self
+            && next.is_some()
+        {
+            report.next = next;
+        }
+        self
+    }
 }
 
 impl From<hailo_vfio::Error> for Failure {

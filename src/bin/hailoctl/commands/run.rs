@@ -1,6 +1,7 @@
 //! `run`: frames through networks, and how fast.
 
 mod alone;
+mod image;
 mod input;
 mod latencies;
 mod measure;
@@ -13,7 +14,7 @@ mod tensor;
 
 use std::convert::Infallible;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hailo_vfio::hef::{Direction, Hef, HefError, VirtualStream};
@@ -41,15 +42,16 @@ const USUAL: Duration = Duration::from_secs(3);
 /// Several networks run at once, and share the chip. Inputs are random bytes where no files are given; as many frames
 /// are in flight as the chip takes.
 ///
-/// A file for an input is an array of NumPy (*.npy: u1, u2 or f4 in C order; HxWxF, or NxHxWxF for N frames), an image
-/// (*.png: grey or RGB of 8 bits, of the size of the input), or else raw: frames one after the other, in the type and
-/// order of the input unless --input-type and --input-order say more. Floating-point numbers are quantized as the
-/// network says.
+/// A file for an input is an image (PNG or JPEG, grey or RGB of 8 bits, of exactly the size of the input once it is
+/// turned as its EXIF orientation says), an array of NumPy (u1, u2 or f4 in C order; HxWxF, or NxHxWxF for N frames), or
+/// else raw: frames one after the other, in the type and order of the input unless --input-type and --input-order say
+/// more. It is known by its first bytes; *.raw and *.bin are always raw. Of a folder all files are taken, in the order of
+/// their names. Floating-point numbers are quantized as the network says.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   hailoctl run yolo.hef --frames 1000
-  hailoctl run yolo.hef --input cat.png --input dog.png --output found
+  hailoctl run yolo.hef --input cat.jpg --input dog.png --output found
   hailoctl run resnet.hef --input torch.npy --input-order nchw --output found
   hailoctl run yolo.hef resnet.hef --seconds 10 --monitor
   hailoctl run yolo.hef --seconds 10 --poll --firmware firmware/5.2.0
@@ -59,8 +61,8 @@ pub(crate) struct Args {
     #[arg(required = true, value_name = "FILE.hef")]
     files: Vec<PathBuf>,
 
-    /// Run the frames of this file, once unless --frames or --seconds says more; repeat it for other inputs, or for
-    /// frames that follow
+    /// Run the frames of this file or folder, once unless --frames or --seconds says more; repeat it for other inputs,
+    /// or for frames that follow
     #[arg(short, long = "input", value_name = "[STREAM=]FILE", value_parser = |text: &str| Ok::<_, Infallible>(Source::from(text)))]
     inputs: Vec<Source>,
 
@@ -211,8 +213,11 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
         let action = "--network names a network of one file";
         return Err(Failure::usage(action, "name one file"));
     }
-    let open = |path: &PathBuf| Hef::open(path).map_err(|error| hef::failure(path, &error));
-    let hefs: Vec<Hef> = args.files.iter().map(open).collect::<Result<_>>()?;
+    let hefs: Vec<Hef> = args
+        .files
+        .iter()
+        .map(|path| network(path))
+        .collect::<Result<_>>()?;
     let set = args.firmware.set(global)?;
     let (networks, goal) = prepare(args, &hefs)?;
     let opened = open::open(global, output)?;
@@ -233,6 +238,18 @@ pub(crate) fn run(args: &Args, global: &Global, output: &mut Output) -> Result<E
     };
     opened.tell_stats(global, output)?;
     result
+}
+
+/// The network of a file. `--input *.png` of a shell names files of frames as networks: that is said.
+fn network(path: &Path) -> Result<Hef> {
+    Hef::open(path).map_err(|error| match input::seems(path) {
+        Some(kind) => {
+            let action = format!("{} is no network: it holds {kind}", path.display());
+            let next = "--input before each file of frames, or before a folder of them";
+            Failure::usage(action, next)
+        }
+        None => hef::failure(path, &error),
+    })
 }
 
 /// All that can be wrong with files is found before a device is opened.

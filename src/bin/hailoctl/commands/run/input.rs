@@ -2,15 +2,16 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::BufReader;
+use std::io::{self, Read};
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use hailo_vfio::device::infer::Frame;
 use hailo_vfio::hef::{DataType, Order, VirtualStream};
 use hailo_vfio::{Error, ErrorKind};
-use png::{BitDepth, Transformations};
 
-use super::npy::{self, shown};
+use super::image;
+use super::npy::{self, NpyError, shown};
 use super::tensor::{
     Converter, Elements, Layout, data_type, interleaved, misfit, order, sides, to_usize, unusable,
 };
@@ -35,6 +36,31 @@ impl From<&str> for Source {
                 path: text.into(),
             },
         }
+    }
+}
+
+impl Source {
+    /// The file, or those of the folder in the order of their names, but for hidden ones.
+    fn files(&self) -> Result<Vec<PathBuf>> {
+        if !self.path.is_dir() {
+            return Ok(vec![self.path.clone()]);
+        }
+        let listed = || -> io::Result<Vec<PathBuf>> {
+            let entries = fs::read_dir(&self.path)?;
+            entries.map(|entry| Ok(entry?.path())).collect()
+        };
+        let mut files = listed().map_err(|error| unreadable(&self.path, error))?;
+        let hidden = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default();
+            name.as_encoded_bytes().starts_with(b".")
+        };
+        files.retain(|path| !hidden(path));
+        files.sort();
+        if files.is_empty() {
+            let action = format!("{} is a folder without files", self.path.display());
+            return Err(Failure::usage(action, "name a file, or a folder of files"));
+        }
+        Ok(files)
     }
 }
 
@@ -76,7 +102,7 @@ pub(super) fn read(
     let all: Vec<&VirtualStream> = networks.iter().flatten().copied().collect();
     let mut files = vec![Vec::new(); all.len()];
     for source in sources {
-        files[place(source, &all)?].push(source.path.as_path());
+        files[place(source, &all)?].extend(source.files()?);
     }
     let mut files = files.into_iter();
     networks
@@ -107,7 +133,11 @@ fn place(source: &Source, streams: &[&VirtualStream]) -> Result<usize> {
 }
 
 impl Inputs {
-    fn new(streams: &[&VirtualStream], form: Form, files: Vec<Vec<&Path>>) -> Result<Option<Self>> {
+    fn new(
+        streams: &[&VirtualStream],
+        form: Form,
+        files: Vec<Vec<PathBuf>>,
+    ) -> Result<Option<Self>> {
         if files.iter().all(Vec::is_empty) {
             return Ok(None);
         }
@@ -123,7 +153,7 @@ impl Inputs {
                 frame_bytes: to_usize(stream.frame_bytes),
             };
             for path in files {
-                append(path, stream, form, &mut frames.bytes)?;
+                append(&path, stream, form, &mut frames.bytes)?;
             }
             read.push(frames);
         }
@@ -152,31 +182,58 @@ impl Inputs {
     }
 }
 
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    Array,
+    Image(image::Kind),
+    Raw,
+}
+
+impl Holds {
+    /// By its first bytes, but for what is called raw; `None` where it is called something else than it is.
+    fn of(path: &Path, file: &[u8]) -> Option<Self> {
+        let ending = path.extension().and_then(OsStr::to_str);
+        let ending = ending.unwrap_or_default().to_ascii_lowercase();
+        if ["raw", "bin"].contains(&ending.as_str()) {
+            return Some(Self::Raw);
+        }
+        if file.starts_with(npy::MAGIC) {
+            return Some(Self::Array);
+        }
+        let image = image::Kind::of(file).map(Self::Image);
+        image.or_else(|| (!NEVER_RAW.contains(&ending.as_str())).then_some(Self::Raw))
+    }
+}
+
+/// Endings of files that are images or arrays, or nothing that is read.
+const NEVER_RAW: [&str; 13] = [
+    "npy", "png", "jpg", "jpeg", "npz", "gif", "webp", "bmp", "tif", "tiff", "heic", "heif", "avif",
+];
+
 /// Appends the frames of a file.
 fn append(path: &Path, stream: &VirtualStream, form: Form, to: &mut Vec<u8>) -> Result<()> {
-    let kind = path.extension().and_then(OsStr::to_str);
-    let is = |name: &str| kind.is_some_and(|kind| kind.eq_ignore_ascii_case(name));
-    let mut order = order(stream, form.layout);
-    let (found, bytes) = if is("npy") {
-        array(path, stream, order)?
-    } else if is("png") {
-        order = stream.order;
-        (DataType::Uint8, image(path, stream)?)
-    } else {
-        let bytes = fs::read(path).map_err(|error| unreadable(path, error))?;
-        let elements = form.elements.map(DataType::from);
-        (elements.unwrap_or_else(|| data_type(stream)), bytes)
-    };
     let unfit = |cause| unusable(path, stream, cause);
+    let file = read_file(path)?;
+    let holds = Holds::of(path, &file).ok_or_else(|| not_read(path, stream, &file))?;
+    let mut order = order(stream, form.layout);
+    let (found, bytes) = match holds {
+        Holds::Array => array(path, stream, order, file)?,
+        Holds::Image(kind) => {
+            order = stream.order;
+            (DataType::Uint8, image::frame(kind, path, &file, stream)?)
+        }
+        Holds::Raw => {
+            let elements = form.elements.map(DataType::from);
+            (elements.unwrap_or_else(|| data_type(stream)), file)
+        }
+    };
     let converter = Converter::new(stream, found, order);
     let mut converter = converter.map_err(|error| unfit(error.to_string()))?;
     let frame = converter.other_bytes();
     if bytes.is_empty() || !bytes.len().is_multiple_of(frame) {
-        let raw = !is("npy") && !is("png");
-        if let Some(kind) = foreign(&bytes).filter(|_| raw) {
-            return Err(unfit(format!(
-                "it holds {kind}; images are read from *.png, arrays from *.npy, all else is raw"
-            )));
+        if holds == Holds::Raw && foreign(&bytes).is_some() {
+            return Err(not_read(path, stream, &bytes));
         }
         let expected = format!("{frame} bytes a frame, or a multiple");
         let found = format!("{} bytes", bytes.len());
@@ -188,27 +245,76 @@ fn append(path: &Path, stream: &VirtualStream, form: Form, to: &mut Vec<u8>) -> 
     Ok(())
 }
 
-/// What a file seems to be whose size is not that of raw frames.
-fn foreign(bytes: &[u8]) -> Option<&'static str> {
-    const KINDS: [(&[u8], &str); 5] = [
-        (b"\xff\xd8\xff", "a JPEG image"),
-        (b"\x89PNG\r\n\x1a\n", "a PNG image"),
-        (b"\x93NUMPY", "an array of NumPy"),
-        (b"GIF8", "a GIF image"),
-        (b"PK\x03\x04", "a ZIP archive (*.npz, perhaps)"),
-    ];
-    let found = KINDS.iter().find(|(start, _)| bytes.starts_with(start));
-    found.map(|(_, kind)| *kind)
+/// The whole file, which has an end.
+fn read_file(path: &Path) -> Result<Vec<u8>> {
+    let read = || {
+        let kind = fs::metadata(path)?.file_type();
+        if kind.is_char_device() || kind.is_block_device() {
+            return Err(io::Error::other("it is a device, expected a file"));
+        }
+        fs::read(path)
+    };
+    read().map_err(|error| unreadable(path, error))
 }
 
-fn unreadable(path: &Path, error: std::io::Error) -> Failure {
+/// A file that is neither read nor raw.
+fn not_read(path: &Path, stream: &VirtualStream, file: &[u8]) -> Failure {
+    let unfit = |cause: String| unusable(path, stream, cause);
+    match foreign(file) {
+        Some(kind @ ZIP) => {
+            let next = "save each array of an *.npz by itself, as *.npy";
+            unfit(format!("it holds {kind}, which is not read")).with_next(Some(next.into()))
+        }
+        Some(kind) if image::foreign(file).is_none() => {
+            let next = "give it another name: *.raw and *.bin are taken as they are";
+            unfit(format!("it holds {kind}, but is called raw")).with_next(Some(next.into()))
+        }
+        Some(kind) => unfit(format!("it holds {kind}, which is not read"))
+            .with_next(image::advice(path, stream)),
+        None => unfit("it begins as neither a PNG nor a JPEG image nor an array of NumPy".into()),
+    }
+}
+
+const ZIP: &str = "a ZIP archive, as *.npz";
+
+/// What a file seems to be that can't be a network.
+pub(super) fn seems(path: &Path) -> Option<&'static str> {
+    let mut start = [0; 12];
+    let mut file = File::open(path).ok()?;
+    file.read_exact(&mut start).ok()?;
+    foreign(&start)
+}
+
+/// What a file seems to be that is no raw frames.
+fn foreign(file: &[u8]) -> Option<&'static str> {
+    match image::Kind::of(file) {
+        Some(image::Kind::Png) => Some("a PNG image"),
+        Some(image::Kind::Jpeg) => Some("a JPEG image"),
+        None if file.starts_with(npy::MAGIC) => Some("an array of NumPy"),
+        None if file.starts_with(b"PK\x03\x04") => Some(ZIP),
+        None => image::foreign(file),
+    }
+}
+
+fn unreadable(path: &Path, error: io::Error) -> Failure {
     let action = format!("{} can't be read", path.display());
     Error::new(ErrorKind::Io, "", action).because(error).into()
 }
 
-fn array(path: &Path, stream: &VirtualStream, order: Order) -> Result<(DataType, Vec<u8>)> {
-    let mut bytes = fs::read(path).map_err(|error| unreadable(path, error))?;
-    let array = npy::read(&bytes).map_err(|error| unusable(path, stream, error.to_string()))?;
+fn array(
+    path: &Path,
+    stream: &VirtualStream,
+    order: Order,
+    mut bytes: Vec<u8>,
+) -> Result<(DataType, Vec<u8>)> {
+    let array = npy::read(&bytes).map_err(|error| {
+        let next = match &error {
+            NpyError::Type(_) => Some("save it as one of them: array.astype('f4'), for instance"),
+            NpyError::Fortran => Some("save numpy.ascontiguousarray(array)"),
+            _ => None,
+        };
+        unusable(path, stream, error.to_string()).with_next(next.map(str::to_owned))
+    })?;
     let sides = sides(stream, order);
     let shape = stream.shape;
     let full = [shape.height, shape.width, shape.features].map(|side| to_usize(side.into()));
@@ -223,55 +329,20 @@ fn array(path: &Path, stream: &VirtualStream, order: Order) -> Result<(DataType,
     if !whole(&array.shape) && !many {
         let expected = format!("{0}, or Nx{0}", shown(&sides));
         let found = shown(&array.shape);
-        return Err(misfit(path, stream, "the shape", expected, found));
+        let failure = misfit(path, stream, "the shape", expected, found);
+        return Err(failure.with_next(turned(stream, &array.shape)));
     }
     bytes.drain(..array.start);
     Ok((array.data_type, bytes))
 }
 
-/// The pixels of an image; what of it is transparent does not matter.
-fn image(path: &Path, stream: &VirtualStream) -> Result<Vec<u8>> {
-    let unfit = |error: png::DecodingError| unusable(path, stream, error.to_string());
-    let file = File::open(path).map_err(|error| unreadable(path, error))?;
-    let mut decoder = png::Decoder::new(BufReader::new(file));
-    decoder.set_transformations(Transformations::EXPAND);
-    let mut reader = decoder.read_info().map_err(unfit)?;
-    let (color, depth) = reader.output_color_type();
-    let (width, height, samples) = (reader.info().width, reader.info().height, color.samples());
-    let alpha = samples.is_multiple_of(2);
-    let features = samples - usize::from(alpha);
-    let kind = |features: usize| if features == 1 { "grey" } else { "RGB" };
-    let (shape, wanted) = (stream.shape, to_usize(stream.shape.features.into()));
-    if ![1, 3].contains(&wanted)
-        || !interleaved(stream.order)
-        || sides(stream, stream.order).len() == 1
-    {
-        let expected = "no image: 1 or 3 features make one".to_owned();
-        let found = format!("{} {}", stream.order, stream.shape);
-        return Err(misfit(path, stream, "an image", expected, found));
-    }
-    if (height, width, features, depth) != (shape.height, shape.width, wanted, BitDepth::Eight) {
-        let expected = format!(
-            "{} wide, {} high, {}, 8 bits",
-            shape.width,
-            shape.height,
-            kind(wanted)
-        );
-        let bits = if depth == BitDepth::Sixteen { 16 } else { 8 };
-        let found = format!(
-            "{width} wide, {height} high, {}, {bits} bits",
-            kind(features)
-        );
-        return Err(misfit(path, stream, "the image", expected, found));
-    }
-    let size = reader.output_buffer_size();
-    let mut pixels = vec![0; size.ok_or_else(|| unusable(path, stream, "it is too large".into()))?];
-    reader.next_frame(&mut pixels).map_err(unfit)?;
-    if alpha {
-        let opaque = pixels
-            .chunks_exact(samples)
-            .flat_map(|pixel| &pixel[..features]);
-        pixels = opaque.copied().collect();
-    }
-    Ok(pixels)
+/// The order in which an array of this shape would fit.
+fn turned(stream: &VirtualStream, shape: &[usize]) -> Option<String> {
+    let orders = [(Layout::Nhwc, "nhwc"), (Layout::Nchw, "nchw")];
+    let fits = |(layout, _): &&(Layout, _)| {
+        let sides = sides(stream, order(stream, Some(*layout)));
+        shape == sides || shape.get(1..) == Some(&sides)
+    };
+    let (_, name) = orders.iter().find(fits)?;
+    Some(format!("add --input-order {name}"))
 }

@@ -4,7 +4,8 @@
 
 use hailo_vfio::hef::DataType;
 
-const MAGIC: &[u8] = b"\x93NUMPY";
+/// How each begins.
+pub(super) const MAGIC: &[u8] = b"\x93NUMPY";
 /// Bytes before the length, and bytes of all of a header that is written.
 const START: usize = 8;
 pub(super) const HEADER: usize = 192;
