@@ -1,4 +1,4 @@
-//! What a PCI function does by its config space, for back ends that have no kernel to do it.
+//! What back ends know of a PCI function: which accesses it takes, and what it does by its config space.
 
 use std::time::Duration;
 
@@ -7,12 +7,80 @@ use super::{Result, Transport, TransportError, Width};
 use crate::deadline::{Backoff, Deadline};
 use crate::pci::capability;
 use crate::spec::board::VENDOR_ID;
-use crate::spec::config_space::{VENDOR, capability as id, express, msi};
+use crate::spec::config_space::{COMMAND, VENDOR, capability as id, command, express, msi, power};
+use crate::spec::register::Bar;
 
 /// How long a function may take to come back from a reset.
 ///
 /// Source: PCI Express Base 3.0, section 6.6.2 (100 ms), with room for a slow machine.
 const RESET_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Checks the place of a register in a BAR of `len` bytes.
+///
+/// # Errors
+/// It is outside or not aligned.
+pub(super) fn check_register(bar: Bar, offset: u32, len: u32) -> Result<()> {
+    if offset.is_multiple_of(4) && offset.checked_add(4).is_some_and(|end| end <= len) {
+        return Ok(());
+    }
+    let region = match bar {
+        Bar::Config => "BAR0",
+        Bar::Vdma => "BAR2",
+        Bar::Access => "BAR4",
+    };
+    Err(TransportError::BadOffset {
+        region,
+        offset,
+        len,
+    })
+}
+
+/// Checks the place of an access to a config space of `len` bytes.
+///
+/// # Errors
+/// It is outside or not aligned.
+pub(super) fn check_config(offset: u16, width: Width, len: u32) -> Result<()> {
+    if offset.is_multiple_of(width.bytes()) && u32::from(offset) < len {
+        return Ok(());
+    }
+    Err(TransportError::BadOffset {
+        region: "config space",
+        offset: offset.into(),
+        len,
+    })
+}
+
+/// Where the power state is in the config space that `read` reads, where there is one.
+///
+/// # Errors
+/// Those of `read`.
+pub(super) fn power_state(read: impl Fn(u16) -> Result<u32>) -> Result<Option<u16>> {
+    Ok(capability::find(read, id::POWER)?.map(|base| base + power::CONTROL))
+}
+
+/// Whether a write to config space decides if memory accesses are answered; the power state is at `state`.
+pub(super) fn decides(offset: u16, width: Width, state: Option<u16>) -> bool {
+    let touches = |register: u16| {
+        register < offset + width.bytes() && offset < register + Width::Word.bytes()
+    };
+    touches(COMMAND) || state.is_some_and(touches)
+}
+
+/// Whether a function answers memory accesses, by its config space; its power state is at `state`.
+///
+/// # Errors
+/// Those of `read`.
+pub(super) fn answers(
+    read: impl Fn(u16, Width) -> Result<u32>,
+    state: Option<u16>,
+) -> Result<bool> {
+    let awake = match state {
+        Some(offset) => read(offset, Width::Word)? & power::STATE_MASK == 0,
+        None => true,
+    };
+    let on = read(COMMAND, Width::Word)? & command::MEMORY != 0;
+    Ok(awake && on)
+}
 
 /// Byte offset of a register `register` in the capability `id`, where there is one.
 fn find<T: Transport + ?Sized>(transport: &T, id: u8, register: u16) -> Result<Option<u16>> {

@@ -194,20 +194,7 @@ impl LocalTransport {
     }
 
     fn check(&self, bar: Bar, offset: u32) -> Result<()> {
-        let len = self.endpoint.bar_len(bar);
-        if offset.is_multiple_of(4) && offset.checked_add(4).is_some_and(|end| end <= len) {
-            return Ok(());
-        }
-        let region = match bar {
-            Bar::Config => "BAR0",
-            Bar::Vdma => "BAR2",
-            Bar::Access => "BAR4",
-        };
-        Err(TransportError::BadOffset {
-            region,
-            offset,
-            len,
-        })
+        function::check_register(bar, offset, self.endpoint.bar_len(bar))
     }
 }
 
@@ -218,15 +205,7 @@ impl Drop for LocalTransport {
 }
 
 fn check_config(offset: u16, width: Width) -> Result<()> {
-    let len = crate::spec::config_space::LEN;
-    if offset.is_multiple_of(width.bytes()) && offset < len {
-        return Ok(());
-    }
-    Err(TransportError::BadOffset {
-        region: "config space",
-        offset: offset.into(),
-        len: len.into(),
-    })
+    function::check_config(offset, width, crate::spec::config_space::LEN.into())
 }
 
 impl Transport for LocalTransport {

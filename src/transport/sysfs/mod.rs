@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::bars::Bars;
+use super::function;
 use super::physical::{Closing, Guarded, Lock, PhysicalSpace};
 use super::reason::{Reason, Rejection};
 use super::{
@@ -38,8 +39,8 @@ use super::{
 use crate::addr::Bdf;
 use crate::mem::HostMemory;
 use crate::pci::access::{self, Obstacle, is_vfio};
-use crate::pci::{Root, capability, list, sysfs};
-use crate::spec::config_space::{COMMAND, LEN, capability as id, command, power};
+use crate::pci::{Root, list, sysfs};
+use crate::spec::config_space::{COMMAND, LEN, command, power};
 use crate::spec::register::Bar;
 use crate::spec::vdma_bar::{CHANNELS, ChannelControl, control, device_side, host_side};
 use registers::Registers;
@@ -181,8 +182,7 @@ impl SysfsTransport {
     /// Makes the function answer, and sees to it that none of its channels is active; whether it was reset
     /// for that.
     fn prepare(&mut self) -> Result<bool> {
-        let power = capability::find(|offset| self.config_read(offset, Width::Long), id::POWER)?;
-        self.power = power.map(|base| base + power::CONTROL);
+        self.power = function::power_state(|offset| self.config_read(offset, Width::Long))?;
         let found = self.config_read(COMMAND, Width::Word)?;
         let quiet = found & !command::BUS_MASTER | command::INTX_DISABLE;
         self.config_write(COMMAND, Width::Word, quiet | command::MEMORY)?;
@@ -221,25 +221,15 @@ impl SysfsTransport {
 
     /// Finds out whether the function answers memory accesses.
     fn look(&self) -> Result<()> {
-        let awake = match self.power {
-            Some(offset) => self.config_read(offset, Width::Word)? & power::STATE_MASK == 0,
-            None => true,
-        };
-        let on = self.config_read(COMMAND, Width::Word)? & command::MEMORY != 0;
-        self.registers.set_answers(awake && on);
+        let read = |offset, width| self.config_read(offset, width);
+        self.registers
+            .set_answers(function::answers(read, self.power)?);
         Ok(())
     }
 }
 
 fn check_config(offset: u16, width: Width) -> Result<()> {
-    if offset.is_multiple_of(width.bytes()) && offset < LEN {
-        return Ok(());
-    }
-    Err(TransportError::BadOffset {
-        region: "config space",
-        offset: offset.into(),
-        len: LEN.into(),
-    })
+    function::check_config(offset, width, LEN.into())
 }
 
 impl Transport for SysfsTransport {
@@ -281,10 +271,7 @@ impl Transport for SysfsTransport {
 
     fn config_write(&self, offset: u16, width: Width, value: u32) -> Result<()> {
         check_config(offset, width)?;
-        let touches = |register: u16| {
-            register < offset + width.bytes() && offset < register + Width::Word.bytes()
-        };
-        let decides = touches(COMMAND) || self.power.is_some_and(touches);
+        let decides = function::decides(offset, width, self.power);
         // Other threads may be reading registers: they must not see a pause that there is not.
         let goes_on = offset == COMMAND && value & command::MEMORY != 0
             || Some(offset) == self.power && value & power::STATE_MASK == 0;
@@ -353,7 +340,7 @@ impl Transport for SysfsTransport {
             action: "a function reset (reset in sysfs)",
             source,
         })?;
-        super::function::wait_present(self)?;
+        function::wait_present(self)?;
         self.look()
     }
 

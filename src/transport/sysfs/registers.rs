@@ -9,7 +9,7 @@ use crate::pci::sysfs;
 use crate::spec::register::Bar;
 use crate::transport::mmio::MappedBar;
 use crate::transport::reason::Reason;
-use crate::transport::{Region, Result, TransportError};
+use crate::transport::{Region, Result, function};
 
 /// Registers behind one base address register.
 #[derive(Debug)]
@@ -86,19 +86,9 @@ impl Registers {
     /// The mapping that has the word, while the function answers.
     fn check(&self, bar: Bar, offset: u32) -> Result<Option<&MappedBar>> {
         let place = self.place(bar);
-        if offset.is_multiple_of(4) && offset.checked_add(4).is_some_and(|end| end <= place.len) {
-            let answers = self.answers.load(Ordering::Acquire);
-            return Ok(place.mapped.as_ref().filter(|_| answers));
-        }
-        Err(TransportError::BadOffset {
-            region: match bar {
-                Bar::Config => "BAR0",
-                Bar::Vdma => "BAR2",
-                Bar::Access => "BAR4",
-            },
-            offset,
-            len: place.len,
-        })
+        function::check_register(bar, offset, place.len)?;
+        let answers = self.answers.load(Ordering::Acquire);
+        Ok(place.mapped.as_ref().filter(|_| answers))
     }
 
     pub(super) fn read(&self, bar: Bar, offset: u32) -> Result<u32> {

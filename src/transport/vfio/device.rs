@@ -11,13 +11,11 @@ use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::ioctl;
-use crate::pci::capability;
-use crate::spec::config_space::{COMMAND, capability as id, command, power};
 use crate::spec::register::Bar;
 use crate::spec::vfio::{REGION_MMAP, irq as vfio_irq};
 use crate::spec::vfio_user::{device, irq, region};
 use crate::transport::mmio::MappedBar;
-use crate::transport::{Region, Result, TransportError, Width};
+use crate::transport::{Region, Result, TransportError, Width, function};
 
 /// A region of the device's file.
 #[derive(Debug)]
@@ -103,20 +101,16 @@ impl Device {
             power: None,
             answers: AtomicBool::new(false),
         };
-        let power = capability::find(|offset| this.config_read(offset, Width::Long), id::POWER)?;
-        this.power = power.map(|base| base + power::CONTROL);
+        this.power = function::power_state(|offset| this.config_read(offset, Width::Long))?;
         this.look()?;
         Ok(this)
     }
 
     /// Finds out whether the function answers memory accesses.
     fn look(&self) -> Result<()> {
-        let awake = match self.power {
-            Some(offset) => self.config_read(offset, Width::Word)? & power::STATE_MASK == 0,
-            None => true,
-        };
-        let on = self.config_read(COMMAND, Width::Word)? & command::MEMORY != 0;
-        self.answers.store(awake && on, Ordering::Release);
+        let read = |offset, width| self.config_read(offset, width);
+        let answers = function::answers(read, self.power)?;
+        self.answers.store(answers, Ordering::Release);
         Ok(())
     }
 
@@ -139,19 +133,8 @@ impl Device {
 
     fn check(&self, bar: Bar, offset: u32) -> Result<&Place> {
         let place = self.place(bar);
-        if offset.is_multiple_of(4) && offset.checked_add(4).is_some_and(|end| end <= place.len) {
-            return Ok(place);
-        }
-        let region = match bar {
-            Bar::Config => "BAR0",
-            Bar::Vdma => "BAR2",
-            Bar::Access => "BAR4",
-        };
-        Err(TransportError::BadOffset {
-            region,
-            offset,
-            len: place.len,
-        })
+        function::check_register(bar, offset, place.len)?;
+        Ok(place)
     }
 
     /// The mapping of a region, while it can be used.
@@ -184,14 +167,7 @@ impl Device {
     }
 
     fn check_config(&self, offset: u16, width: Width) -> Result<()> {
-        if offset.is_multiple_of(width.bytes()) && u32::from(offset) < self.config.len {
-            return Ok(());
-        }
-        Err(TransportError::BadOffset {
-            region: "config space",
-            offset: offset.into(),
-            len: self.config.len,
-        })
+        function::check_config(offset, width, self.config.len)
     }
 
     pub(super) fn config_read(&self, offset: u16, width: Width) -> Result<u32> {
@@ -205,10 +181,7 @@ impl Device {
 
     pub(super) fn config_write(&self, offset: u16, width: Width, value: u32) -> Result<()> {
         self.check_config(offset, width)?;
-        let touches = |register: u16| {
-            register < offset + width.bytes() && offset < register + Width::Word.bytes()
-        };
-        let decides = touches(COMMAND) || self.power.is_some_and(touches);
+        let decides = function::decides(offset, width, self.power);
         if decides {
             // Until it is known what the write did.
             self.answers.store(false, Ordering::Release);

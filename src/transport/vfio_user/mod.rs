@@ -156,32 +156,11 @@ impl VfioUserTransport {
     }
 
     fn check(&self, bar: Bar, offset: u32) -> Result<()> {
-        let len = self.device.bar_len(bar);
-        if offset.is_multiple_of(4) && offset.checked_add(4).is_some_and(|end| end <= len) {
-            return Ok(());
-        }
-        let region = match bar {
-            Bar::Config => "BAR0",
-            Bar::Vdma => "BAR2",
-            Bar::Access => "BAR4",
-        };
-        Err(TransportError::BadOffset {
-            region,
-            offset,
-            len,
-        })
+        function::check_register(bar, offset, self.device.bar_len(bar))
     }
 
     fn check_config(&self, offset: u16, width: Width) -> Result<()> {
-        let len = self.device.config_len;
-        if offset.is_multiple_of(width.bytes()) && u32::from(offset) < len {
-            return Ok(());
-        }
-        Err(TransportError::BadOffset {
-            region: "config space",
-            offset: offset.into(),
-            len,
-        })
+        function::check_config(offset, width, self.device.config_len)
     }
 
     /// Reads up to 4 bytes of a region.
