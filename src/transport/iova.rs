@@ -3,7 +3,12 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use nix::errno::Errno;
+
+use super::{Direction, Placement};
 use crate::addr::Iova;
+use crate::mem::HostMemory;
+use crate::spec::vdma_bar::LIST_ALIGNMENT;
 
 /// Bus addresses of one device: valid ranges, and what is taken of them.
 #[derive(Debug)]
@@ -20,6 +25,36 @@ impl IovaSpace {
             valid,
             taken: BTreeMap::new(),
         }
+    }
+
+    /// Takes addresses for `memory`, whole pieces of `granularity` bytes (a power of two); also their number.
+    ///
+    /// # Errors
+    /// The device would write memory that can't be written (`EACCES`), or there are no such addresses.
+    pub(super) fn place(
+        &mut self,
+        memory: &HostMemory,
+        placement: Placement,
+        direction: Direction,
+        granularity: usize,
+    ) -> Result<(Iova, u64), Errno> {
+        if direction.device_writes() && !memory.is_writable() {
+            return Err(Errno::EACCES);
+        }
+        let wide = |bytes: usize| u64::try_from(bytes).map_err(|_| Errno::EINVAL);
+        let len = memory.len().checked_next_multiple_of(granularity);
+        let len = wide(len.ok_or(Errno::EINVAL)?)?;
+        let alignment = match placement {
+            Placement::List => LIST_ALIGNMENT.max(wide(granularity)?),
+            Placement::Data => wide(granularity)?,
+        };
+        let address = self.take(len, alignment).ok_or(Errno::ENOSPC)?;
+        Ok((address, len))
+    }
+
+    /// Bytes of what was taken from `start` on.
+    pub(super) fn taken(&self, start: Iova) -> Option<u64> {
+        self.taken.get(&start.0).copied()
     }
 
     /// Takes the first `len` free bytes from a multiple of `alignment` (a power of two) on.

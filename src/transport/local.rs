@@ -22,7 +22,7 @@ use super::{
 use crate::addr::Iova;
 use crate::mem::HostMemory;
 use crate::spec::register::Bar;
-use crate::spec::vdma_bar::{LIST_ALIGNMENT, MAX_DESCRIPTORS};
+use crate::spec::vdma_bar::MAX_DESCRIPTORS;
 
 /// Which bytes of a 32-bit write count: bit n for byte n, as in a PCI Express request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -276,23 +276,14 @@ impl Transport for LocalTransport {
             action: "mapping memory for the device".to_owned(),
             errno,
         };
-        if direction.device_writes() && !memory.is_writable() {
-            return Err(refused(Errno::EACCES));
-        }
-        let granularity = self.capabilities.map_granularity;
-        let bytes = memory.len().next_multiple_of(granularity);
-        let len = u64::try_from(bytes).map_err(|_| refused(Errno::EINVAL))?;
-        let alignment = match placement {
-            Placement::List => LIST_ALIGNMENT,
-            Placement::Data => u64::try_from(granularity).map_err(|_| refused(Errno::EINVAL))?,
-        };
         let mut addresses = self
             .addresses
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        let address = addresses
-            .take(len, alignment)
-            .ok_or_else(|| refused(Errno::ENOSPC))?;
+        let granularity = self.capabilities.map_granularity;
+        let (address, len) = addresses
+            .place(memory, placement, direction, granularity)
+            .map_err(refused)?;
         self.host
             .map
             .insert(address, len, memory.clone(), direction);

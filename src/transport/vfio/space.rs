@@ -12,7 +12,6 @@ use nix::sys::resource::{Resource, getrlimit};
 use super::ioctl;
 use crate::addr::Iova;
 use crate::mem::{HostMemory, page_size};
-use crate::spec::vdma_bar::LIST_ALIGNMENT;
 use crate::transport::iova::IovaSpace;
 use crate::transport::{Direction, Placement, Result, Segment, Segments, TransportError};
 
@@ -63,23 +62,15 @@ impl Mapper {
 pub(super) struct AddressSpace {
     // Closed before the memory is let go.
     mapper: Mapper,
-    /// What addresses and lengths are multiples of.
-    granularity: u64,
     taken: Mutex<Taken>,
 }
 
 #[derive(Debug)]
 struct Taken {
     space: IovaSpace,
-    mapped: BTreeMap<u64, Mapped>,
+    /// What is mapped from an address on: kept for as long as the device can reach it.
+    memory: BTreeMap<u64, Arc<HostMemory>>,
     bytes: u64,
-}
-
-#[derive(Debug)]
-struct Mapped {
-    len: u64,
-    /// Kept for as long as the device can reach it.
-    _memory: Arc<HostMemory>,
 }
 
 impl AddressSpace {
@@ -99,10 +90,9 @@ impl AddressSpace {
         let valid = valid.filter(|range| !range.is_empty()).collect();
         Some(Self {
             mapper,
-            granularity: page,
             taken: Mutex::new(Taken {
                 space: IovaSpace::new(valid),
-                mapped: BTreeMap::new(),
+                memory: BTreeMap::new(),
                 bytes: 0,
             }),
         })
@@ -123,19 +113,11 @@ impl AddressSpace {
             action: format!("mapping {} bytes for the device", memory.len()),
             errno,
         };
-        if direction.device_writes() && !memory.is_writable() {
-            return Err(refused(Errno::EACCES));
-        }
-        let len = u64::try_from(memory.len()).ok();
-        let len = len.and_then(|len| len.checked_next_multiple_of(self.granularity));
-        let len = len.ok_or_else(|| refused(Errno::EINVAL))?;
-        let alignment = match placement {
-            Placement::List => LIST_ALIGNMENT.max(self.granularity),
-            Placement::Data => self.granularity,
-        };
         let mut taken = self.taken();
-        let address = taken.space.take(len, alignment);
-        let address = address.ok_or_else(|| refused(Errno::ENOSPC))?;
+        let (address, len) = taken
+            .space
+            .place(memory, placement, direction, page_size())
+            .map_err(refused)?;
         if let Err(error) = self.mapper.map(memory, address, len, direction) {
             taken.space.release(address);
             return Err(match error.raw_os_error().map(Errno::from_raw) {
@@ -147,11 +129,7 @@ impl AddressSpace {
                 },
             });
         }
-        let mapped = Mapped {
-            len,
-            _memory: memory.clone(),
-        };
-        taken.mapped.insert(address.0, mapped);
+        taken.memory.insert(address.0, memory.clone());
         taken.bytes += len;
         Ok(Segments(vec![Segment {
             address,
@@ -168,7 +146,7 @@ impl AddressSpace {
                 action: format!("unmapping {address}"),
                 errno,
             };
-            let len = taken.mapped.get(&address.0).map(|mapped| mapped.len);
+            let len = taken.space.taken(address);
             let len = len.ok_or_else(|| refused(Errno::EINVAL))?;
             let done = self.mapper.unmap(address, len).map_err(refused)?;
             if done != len {
@@ -176,7 +154,7 @@ impl AddressSpace {
                     "of {len:#x} bytes at {address} the kernel unmapped {done:#x}"
                 )));
             }
-            taken.mapped.remove(&address.0);
+            taken.memory.remove(&address.0);
             taken.bytes -= len;
             taken.space.release(address);
         }

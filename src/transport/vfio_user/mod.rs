@@ -17,7 +17,6 @@ mod answer;
 mod link;
 mod setup;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -38,7 +37,7 @@ use super::{
 };
 use crate::mem::HostMemory;
 use crate::spec::register::Bar;
-use crate::spec::vdma_bar::{LIST_ALIGNMENT, MAX_DESCRIPTORS};
+use crate::spec::vdma_bar::MAX_DESCRIPTORS;
 use crate::spec::vfio_user::{
     Command, DmaMap, DmaUnmap, IrqSet, RegionAccess, access, irq, region,
 };
@@ -82,16 +81,9 @@ pub struct VfioUserTransport {
     device: Device,
     capabilities: Capabilities,
     interrupt: EventFd,
-    addresses: Mutex<Addresses>,
+    addresses: Mutex<IovaSpace>,
     memory: Arc<MappedMemory>,
     answerer: Answerer,
-}
-
-#[derive(Debug)]
-struct Addresses {
-    space: IovaSpace,
-    /// Bytes of each mapping, by its first address.
-    mapped: BTreeMap<u64, u64>,
 }
 
 impl VfioUserTransport {
@@ -142,10 +134,7 @@ impl VfioUserTransport {
             device,
             capabilities,
             interrupt,
-            addresses: Mutex::new(Addresses {
-                space: IovaSpace::new(vec![ADDRESSES]),
-                mapped: BTreeMap::new(),
-            }),
+            addresses: Mutex::new(IovaSpace::new(vec![ADDRESSES])),
             memory,
             answerer,
         };
@@ -211,7 +200,7 @@ impl VfioUserTransport {
         )
     }
 
-    fn addresses(&self) -> MutexGuard<'_, Addresses> {
+    fn addresses(&self) -> MutexGuard<'_, IovaSpace> {
         self.addresses
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -326,22 +315,11 @@ impl Transport for VfioUserTransport {
         direction: Direction,
     ) -> Result<Segments> {
         let what = "mapping memory for the device";
-        if direction.device_writes() && !memory.is_writable() {
-            return Err(refused(what, Errno::EACCES));
-        }
-        let fits = |bytes: usize| u64::try_from(bytes).map_err(|_| refused(what, Errno::EINVAL));
-        let granularity = self.capabilities.map_granularity;
-        let len = memory.len().checked_next_multiple_of(granularity);
-        let len = fits(len.ok_or_else(|| refused(what, Errno::EINVAL))?)?;
-        let alignment = match placement {
-            Placement::List => LIST_ALIGNMENT.max(fits(granularity)?),
-            Placement::Data => fits(granularity)?,
-        };
         let mut addresses = self.addresses();
-        let address = addresses
-            .space
-            .take(len, alignment)
-            .ok_or_else(|| refused(what, Errno::ENOSPC))?;
+        let granularity = self.capabilities.map_granularity;
+        let (address, len) = addresses
+            .place(memory, placement, direction, granularity)
+            .map_err(|errno| refused(what, errno))?;
         // Known before the server knows it: it may ask for it at once.
         self.memory.insert(address, len, memory.clone(), direction);
         let (descriptor, offset) = memory.descriptor();
@@ -367,10 +345,9 @@ impl Transport for VfioUserTransport {
             });
         if let Err(error) = mapped {
             self.memory.remove(address);
-            addresses.space.release(address);
+            addresses.release(address);
             return Err(error);
         }
-        addresses.mapped.insert(address.0, len);
         Ok(Segments(vec![Segment {
             address,
             len: memory.len(),
@@ -381,12 +358,11 @@ impl Transport for VfioUserTransport {
         let mut addresses = self.addresses();
         for segment in &segments.0 {
             let address = segment.address;
-            let Some(&len) = addresses.mapped.get(&address.0) else {
+            let Some(len) = addresses.taken(address) else {
                 return Err(refused(&format!("unmapping {address}"), Errno::EINVAL));
             };
             self.dma_unmap(address.0, len)?;
-            addresses.mapped.remove(&address.0);
-            addresses.space.release(address);
+            addresses.release(address);
             self.memory.remove(address);
         }
         Ok(())
