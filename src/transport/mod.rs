@@ -201,6 +201,15 @@ impl Direction {
     pub fn device_writes(self) -> bool {
         self != Self::ToDevice
     }
+
+    /// `read` if the device may read the memory, and `write` if it may write it.
+    fn bits(self, read: u32, write: u32) -> u32 {
+        match self {
+            Self::ToDevice => read,
+            Self::FromDevice => write,
+            Self::Both => read | write,
+        }
+    }
 }
 
 /// What a memory is for; decides where it must lie.

@@ -216,12 +216,9 @@ pub(super) fn map(
     len: u64,
     direction: Direction,
 ) -> io::Result<()> {
-    let flag = |on: bool, bit: u32| if on { bit } else { 0 };
-    let flags = flag(direction.device_reads(), access::READ)
-        | flag(direction.device_writes(), access::WRITE);
     let request = MapDma {
         argsz: length(MapDma::LEN).into(),
-        flags: flags.into(),
+        flags: direction.bits(access::READ, access::WRITE).into(),
         virtual_address: address(memory)?.into(),
         address: at.0.into(),
         size: len.into(),
@@ -317,13 +314,9 @@ pub(super) fn ioas_map(
     len: u64,
     direction: Direction,
 ) -> io::Result<()> {
-    let flag = |on: bool, bit: u32| if on { bit } else { 0 };
-    let flags = ioas::FIXED
-        | flag(direction.device_reads(), ioas::READ)
-        | flag(direction.device_writes(), ioas::WRITE);
     let mut request = IoasMap {
         size: length(IoasMap::LEN).into(),
-        flags: flags.into(),
+        flags: (ioas::FIXED | direction.bits(ioas::READ, ioas::WRITE)).into(),
         ioas: ioas.into(),
         reserved: 0.into(),
         virtual_address: address(memory)?.into(),

@@ -323,16 +323,9 @@ impl Transport for VfioUserTransport {
         // Known before the server knows it: it may ask for it at once.
         self.memory.insert(address, len, memory.clone(), direction);
         let (descriptor, offset) = memory.descriptor();
-        let mut flags = 0;
-        if direction.device_reads() {
-            flags |= access::READ;
-        }
-        if direction.device_writes() {
-            flags |= access::WRITE;
-        }
         let request = DmaMap {
             argsz: setup::length(DmaMap::LEN).into(),
-            flags: flags.into(),
+            flags: direction.bits(access::READ, access::WRITE).into(),
             offset: offset.into(),
             address: address.0.into(),
             size: len.into(),
