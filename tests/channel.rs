@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+#[path = "support/registers.rs"]
+mod registers;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hailo_vfio::addr::Iova;
 use hailo_vfio::dma::{
@@ -11,110 +14,9 @@ use hailo_vfio::dma::{
     SubmitProblem,
 };
 use hailo_vfio::spec::descriptor::Status;
-use hailo_vfio::spec::register::Bar;
-use hailo_vfio::transport::local::{ByteEnables, Endpoint, Host, LocalTransport};
+use hailo_vfio::transport::local::LocalTransport;
 use hailo_vfio::transport::{Direction, Transport};
-
-/// Registers that hold what is written, and a host to reach. The test is the engine.
-#[derive(Default)]
-struct Registers {
-    words: Mutex<std::collections::BTreeMap<(u8, u32), u32>>,
-    host: Mutex<Option<Arc<dyn Host>>>,
-    gone: AtomicU32,
-}
-
-impl std::fmt::Debug for Registers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Registers")
-    }
-}
-
-impl Registers {
-    fn get(&self, offset: u32) -> u32 {
-        self.words
-            .lock()
-            .unwrap()
-            .get(&(2, offset))
-            .copied()
-            .unwrap_or(0)
-    }
-
-    fn set(&self, offset: u32, value: u32) {
-        self.words.lock().unwrap().insert((2, offset), value);
-    }
-
-    /// Says that everything up to `index` was fetched and processed.
-    fn finish(&self, base: u32, index: u32) {
-        self.set(base + 4, index << 16 | index);
-    }
-
-    fn list(&self, base: u32) -> Iova {
-        let high = u64::from(self.get(base + 12)) << 32;
-        Iova(high | u64::from(self.get(base + 8) & 0xffff_0000))
-    }
-
-    fn host(&self) -> Arc<dyn Host> {
-        self.host.lock().unwrap().clone().unwrap()
-    }
-
-    fn descriptor(&self, base: u32, index: u64) -> [u32; 4] {
-        let mut bytes = [0; 16];
-        self.host()
-            .read(Iova(self.list(base).0 + 16 * index), &mut bytes)
-            .unwrap();
-        let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
-        [word(0), word(4), word(8), word(12)]
-    }
-}
-
-impl Endpoint for Registers {
-    fn bar_len(&self, bar: Bar) -> u32 {
-        bar.usual_len()
-    }
-
-    fn read(&self, bar: Bar, offset: u32) -> u32 {
-        if self.gone.load(Ordering::Relaxed) != 0 {
-            return u32::MAX;
-        }
-        match (bar, offset) {
-            (Bar::Config, 0x98) => 0x45c4_1e60,
-            (Bar::Vdma, offset) => self.get(offset),
-            _ => 0,
-        }
-    }
-
-    fn write(&self, bar: Bar, offset: u32, value: u32, _: ByteEnables) {
-        if bar == Bar::Vdma {
-            self.set(offset, value);
-        }
-    }
-
-    fn config_read(&self, offset: u16) -> u32 {
-        self.words
-            .lock()
-            .unwrap()
-            .get(&(0xff, u32::from(offset)))
-            .copied()
-            .unwrap_or(0)
-    }
-
-    fn config_write(&self, offset: u16, value: u32, _: ByteEnables) {
-        self.words
-            .lock()
-            .unwrap()
-            .insert((0xff, u32::from(offset)), value);
-    }
-
-    fn attach(&self, host: Arc<dyn Host>) {
-        *self.host.lock().unwrap() = Some(host);
-    }
-
-    fn detach(&self) {
-        *self.host.lock().unwrap() = None;
-    }
-
-    fn reset(&self) {}
-}
+use registers::Registers;
 
 struct Bench {
     device: Arc<Registers>,
@@ -266,14 +168,14 @@ fn completion_by_memory_reads_no_register() {
     assert_eq!(bench.device.descriptor(FROM_DEVICE, 1)[0], 188 << 8 | 0x2f);
     assert!(channel.reap().unwrap().is_none());
     let status = Iova(bench.device.list(FROM_DEVICE).0 + 16 + 12);
-    bench.device.gone.store(1, Ordering::Relaxed); // A register read would now say so.
+    bench.device.gone.store(true, Ordering::Relaxed); // A register read would now say so.
     bench
         .device
         .host()
         .write(status, &Status::new(0, false).0.to_le_bytes())
         .unwrap();
     assert_eq!(channel.reap().unwrap().unwrap().bytes, 700);
-    bench.device.gone.store(0, Ordering::Relaxed);
+    bench.device.gone.store(false, Ordering::Relaxed);
 }
 
 #[test]
@@ -377,7 +279,7 @@ fn memory_of_a_device_that_is_gone_stays_mapped_and_nothing_panics() {
     let buffer = bench.buffer(512, Direction::ToDevice);
     let at = buffer.segments()[0].address;
     channel.submit(buffer, 512).unwrap();
-    bench.device.gone.store(1, Ordering::Relaxed);
+    bench.device.gone.store(true, Ordering::Relaxed);
     assert!(channel.reap().is_err());
     drop(channel);
     assert!(bench.is_mapped(at));

@@ -2,10 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "support/registers.rs"]
+mod registers;
 mod support;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use hailo_vfio::ErrorKind;
 use hailo_vfio::addr::Iova;
@@ -15,9 +16,9 @@ use hailo_vfio::dma::{Channel, ChannelOptions, CompletionSignal, DmaBuffer};
 use hailo_vfio::model::Chip;
 use hailo_vfio::model::mkfw::MakeFirmware;
 use hailo_vfio::spec::board::Sku;
-use hailo_vfio::spec::register::Bar;
-use hailo_vfio::transport::local::{ByteEnables, Endpoint, Host, LocalTransport};
+use hailo_vfio::transport::local::LocalTransport;
 use hailo_vfio::transport::{Direction, Transport};
+use registers::Registers;
 use support::apart::Apart;
 use support::{Bench, Set, Way, chip, firmware, sha256};
 
@@ -115,84 +116,11 @@ fn a_session_carries_every_byte_both_ways() {
     bench.assert_no_complaints();
 }
 
-/// Registers that hold what is written, and a host to reach. The test is the engine.
-#[derive(Default)]
-struct Registers {
-    words: Mutex<BTreeMap<u32, u32>>,
-    host: Mutex<Option<Arc<dyn Host>>>,
-}
-
-impl std::fmt::Debug for Registers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Registers")
-    }
-}
-
-impl Registers {
-    fn get(&self, offset: u32) -> u32 {
-        self.words
-            .lock()
-            .unwrap()
-            .get(&offset)
-            .copied()
-            .unwrap_or(0)
-    }
-
-    fn host(&self) -> Arc<dyn Host> {
-        self.host.lock().unwrap().clone().unwrap()
-    }
-
-    /// Descriptor `index` of the list of the side at `base`: bytes and address.
-    fn descriptor(&self, base: u32, index: u64) -> (usize, Iova) {
-        let list =
-            u64::from(self.get(base + 12)) << 32 | u64::from(self.get(base + 8) & 0xffff_0000);
-        let mut bytes = [0; 16];
-        self.host()
-            .read(Iova(list + 16 * index), &mut bytes)
-            .unwrap();
-        let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
-        let address = u64::from(word(8)) << 32 | u64::from(word(4) & !0x3f);
-        (usize::try_from(word(0) >> 8).unwrap(), Iova(address))
-    }
-
-    fn finish(&self, base: u32, index: u32) {
-        let mut words = self.words.lock().unwrap();
-        words.insert(base + 4, index << 16 | index);
-    }
-}
-
-impl Endpoint for Registers {
-    fn bar_len(&self, bar: Bar) -> u32 {
-        bar.usual_len()
-    }
-
-    fn read(&self, bar: Bar, offset: u32) -> u32 {
-        match (bar, offset) {
-            (Bar::Config, 0x98) => 0x45c4_1e60,
-            (Bar::Vdma, offset) => self.get(offset),
-            _ => 0,
-        }
-    }
-
-    fn write(&self, bar: Bar, offset: u32, value: u32, _: ByteEnables) {
-        if bar == Bar::Vdma {
-            self.words.lock().unwrap().insert(offset, value);
-        }
-    }
-
-    fn config_read(&self, _: u16) -> u32 {
-        0
-    }
-
-    fn config_write(&self, _: u16, _: u32, _: ByteEnables) {}
-
-    fn attach(&self, host: Arc<dyn Host>) {
-        *self.host.lock().unwrap() = Some(host);
-    }
-
-    fn detach(&self) {}
-
-    fn reset(&self) {}
+/// Bytes and address of descriptor `index` of the list of the side at `base`.
+fn descriptor(device: &Registers, base: u32, index: u64) -> (usize, Iova) {
+    let [first, low, high, _] = device.descriptor(base, index);
+    let address = u64::from(high) << 32 | u64::from(low & !0x3f);
+    (usize::try_from(first >> 8).unwrap(), Iova(address))
 }
 
 fn bench() -> (Arc<Registers>, Arc<dyn Transport>) {
@@ -224,7 +152,7 @@ fn what_the_device_wrote_is_what_comes_back() {
         channel.submit(buffer, 700).unwrap();
         let first = u64::from(round - 1) * 2 % 16;
         for (index, len) in [(first, 512), (first + 1, 188)] {
-            let (bytes, address) = device.descriptor(BASE, index);
+            let (bytes, address) = descriptor(&device, BASE, index);
             assert_eq!(bytes, len);
             device.host().write(address, &vec![round; len]).unwrap();
         }
@@ -244,7 +172,7 @@ fn what_the_processor_wrote_is_what_the_device_reads() {
         buffer.fill(round);
         channel.submit(buffer, 512).unwrap();
         let index = u32::from(round - 1) % 16;
-        let (bytes, address) = device.descriptor(0, index.into());
+        let (bytes, address) = descriptor(&device, 0, index.into());
         let mut seen = vec![0; bytes];
         device.host().read(address, &mut seen).unwrap();
         assert_eq!(seen, [round; 512]);
