@@ -109,6 +109,18 @@ struct Running {
     _device: Device,
 }
 
+impl Running {
+    /// Runs a frame of a network, by its number, over and over in the same memory.
+    fn turns(&self) -> impl FnMut(usize) {
+        let frames = self.networks.each_ref();
+        let mut frames = frames.map(|network| Some(network.frame().unwrap()));
+        move |of| {
+            let frame = frames[of].take().unwrap();
+            frames[of] = Some(run(&self.networks[of], frame));
+        }
+    }
+}
+
 fn running() -> Running {
     let bench = Bench::new(Way::Local, "default,mode=nnc,timing=off,loaded=5.2.0", "");
     let tracer = Arc::new(Tracer::new(bench.transport()));
@@ -173,15 +185,14 @@ fn a_frame_that_is_polled_for_costs_a_register_write_a_stream_and_nothing_else()
 #[test]
 fn a_frame_by_interrupt_costs_at_most_four_reads_and_six_writes() {
     let running = running();
-    let network = &running.networks[0];
-    let mut frame = Some(network.frame().unwrap());
+    let mut turn = running.turns();
     for _ in 0..3 {
-        frame = Some(run(network, frame.take().unwrap()));
+        turn(0);
     }
     let before = running.tracer.counts();
     let allocated = allocations(|| {
         for _ in 0..FRAMES {
-            frame = Some(run(network, frame.take().unwrap()));
+            turn(0);
         }
     });
     let cost = running.tracer.counts() - before;
@@ -199,14 +210,7 @@ fn a_frame_by_interrupt_costs_at_most_four_reads_and_six_writes() {
 #[test]
 fn a_switch_maps_nothing_and_allocates_nothing() {
     let running = running();
-    let mut frames = running
-        .networks
-        .each_ref()
-        .map(|network| Some(network.frame().unwrap()));
-    let mut turn = |of: usize| {
-        let frame = frames[of].take().unwrap();
-        frames[of] = Some(run(&running.networks[of], frame));
-    };
+    let mut turn = running.turns();
     // What a frame costs without a switch.
     let mut alone = [(0, 0); 2];
     for (of, cost) in alone.iter_mut().enumerate() {
@@ -250,14 +254,7 @@ const MARK: &str = "NNC_COST_UNDER_STRACE";
 /// What runs under strace: frames, then switches, between marks on standard error.
 fn marked() {
     let running = running();
-    let mut frames = running
-        .networks
-        .each_ref()
-        .map(|network| Some(network.frame().unwrap()));
-    let mut turn = |of: usize| {
-        let frame = frames[of].take().unwrap();
-        frames[of] = Some(run(&running.networks[of], frame));
-    };
+    let mut turn = running.turns();
     for of in [0, 1, 0, 1, 0, 0, 0] {
         turn(of);
     }

@@ -18,7 +18,9 @@ use hailo_vfio::addr::Iova;
 use hailo_vfio::hef::{Action, Connection, DeviceArch, Direction, Hef, Trigger};
 use hailo_vfio::nnc::plan::{Parameters, Plan, Reason, variant};
 use hailo_vfio::spec::nnc::context::Walk;
-use nnc::{Network, allow, edge, golden, hex, input, layer, lcu, op, output, peer};
+use nnc::{
+    Network, allow, between, from_device, golden, hex, input, layer, lcu, op, output, to_device,
+};
 
 fn plan(hef: &Hef, parameters: &Parameters) -> Result<Plan, String> {
     let group = &hef.groups()[0];
@@ -269,27 +271,16 @@ const REFUSED: &[Refused] = &[
     ),
     (
         |n, _| {
-            n.contexts[1].1[0] = edge(
-                Direction::HostToDevice,
-                Connection::InterContext { peer: peer(0, 7) },
-                layer("between1", 2, (4, 4, 8), (32, 4)),
-            )
+            n.contexts[1].1[0] = to_device(between(0, 7), layer("between1", 2, (4, 4, 8), (32, 4)))
         },
         "group `net`, dynamic 0, layer `net/between0`: frame of a reader: expected 256 bytes, as its writer, found 128 of `net/between1`",
     ),
     (
         |n, _| {
-            let between = |context, stream| Connection::InterContext {
-                peer: peer(context, stream),
-            };
             let back = layer("back", 20, (1, 1, 8), (8, 1));
-            n.contexts[0]
-                .1
-                .push(edge(Direction::HostToDevice, between(1, 21), back));
+            n.contexts[0].1.push(to_device(between(1, 21), back));
             let out = layer("out", 21, (1, 1, 8), (8, 1));
-            n.contexts[1]
-                .1
-                .push(edge(Direction::DeviceToHost, between(0, 20), out));
+            n.contexts[1].1.push(from_device(between(0, 20), out));
         },
         "group `net`, dynamic 1, layer `net/out`: reader of a stream: expected a context after 1, which writes, found 0",
     ),

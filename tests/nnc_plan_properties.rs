@@ -14,7 +14,7 @@ use hailo_vfio::addr::Iova;
 use hailo_vfio::hef::{Action, Connection, Direction, Hef, Trigger};
 use hailo_vfio::nnc::plan::{BufferUse, Parameters, Plan, slots};
 use hailo_vfio::spec::nnc::context::{self, ApplicationHeader, MAX_CHUNK, Step, Walk};
-use nnc::{Network, allow, edge, input, layer, op, output, peer};
+use nnc::{Network, allow, between, from_device, input, layer, op, output, peer, to_device};
 use proptest::prelude::*;
 use support::random::{Random, sample};
 
@@ -186,18 +186,16 @@ fn likely(seed: u64) -> Hef {
                 inputs.push(allow(stream));
             }
         }
-        let between = |context: u64, stream| Connection::InterContext {
-            peer: peer(u16::try_from(context).unwrap(), stream),
-        };
+        let between = |context, stream| between(u16::try_from(context).unwrap(), stream);
         if let Some(w) = previous.take() {
             let into = layer(&format!("into{number}"), 10, (4, w, 8), (64, 8));
-            layers.push(edge(Direction::HostToDevice, between(number - 1, 11), into));
+            layers.push(to_device(between(number - 1, 11), into));
             inputs.push(allow(10));
         }
         if number + 1 < contexts {
             let w = width(r);
             let out = layer(&format!("out{number}"), 11, (4, w, 8), (64, 8));
-            layers.push(edge(Direction::DeviceToHost, between(number + 1, 10), out));
+            layers.push(from_device(between(number + 1, 10), out));
             previous = Some(w);
         }
         if r.chance(40) {
@@ -207,13 +205,11 @@ fn likely(seed: u64) -> Hef {
                 rows: 7,
             };
             let shape = (8, u32::from(row) / 64, 64);
-            layers.push(edge(
-                Direction::DeviceToHost,
+            layers.push(from_device(
                 ring(13),
                 layer(&format!("ring{number}"), 12, shape, (row, 8)),
             ));
-            layers.push(edge(
-                Direction::HostToDevice,
+            layers.push(to_device(
                 ring(12),
                 layer(&format!("ring{number}b"), 13, shape, (row, 8)),
             ));

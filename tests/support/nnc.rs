@@ -87,7 +87,7 @@ pub(crate) fn layer(name: &str, stream: u8, shape: (u32, u32, u32), core: (u16, 
     }
 }
 
-pub(crate) fn edge(direction: Direction, connection: Connection, layer: Layer) -> EdgeLayer {
+fn edge(direction: Direction, connection: Connection, layer: Layer) -> EdgeLayer {
     EdgeLayer {
         direction,
         connection,
@@ -96,12 +96,20 @@ pub(crate) fn edge(direction: Direction, connection: Connection, layer: Layer) -
     }
 }
 
+pub(crate) fn to_device(connection: Connection, layer: Layer) -> EdgeLayer {
+    edge(Direction::HostToDevice, connection, layer)
+}
+
+pub(crate) fn from_device(connection: Connection, layer: Layer) -> EdgeLayer {
+    edge(Direction::DeviceToHost, connection, layer)
+}
+
 pub(crate) fn input(layer: Layer) -> EdgeLayer {
-    edge(Direction::HostToDevice, Connection::Boundary, layer)
+    to_device(Connection::Boundary, layer)
 }
 
 pub(crate) fn output(layer: Layer) -> EdgeLayer {
-    edge(Direction::DeviceToHost, Connection::Boundary, layer)
+    from_device(Connection::Boundary, layer)
 }
 
 pub(crate) fn peer(context: u16, stream_index: u8) -> Peer {
@@ -109,6 +117,13 @@ pub(crate) fn peer(context: u16, stream_index: u8) -> Peer {
         context,
         stream_index,
         engine: 0,
+    }
+}
+
+/// What another context writes or reads, there by a stream of its own.
+pub(crate) fn between(context: u16, stream: u8) -> Connection {
+    Connection::InterContext {
+        peer: peer(context, stream),
     }
 }
 
@@ -236,29 +251,18 @@ pub(crate) fn two_contexts() -> Hef {
         op(Trigger::None, vec![allow(1)]),
         op(Trigger::OutputDone { stream: 4 }, vec![]),
     ];
-    let between = |context, stream| Connection::InterContext {
-        peer: peer(context, stream),
-    };
     net.contexts = vec![
         (
             first,
             vec![
                 input(layer("input", 0, (32, 32, 8), (256, 32))),
-                edge(
-                    Direction::DeviceToHost,
-                    between(1, 1),
-                    layer("between0", 5, (16, 16, 24), (384, 16)),
-                ),
+                from_device(between(1, 1), layer("between0", 5, (16, 16, 24), (384, 16))),
             ],
         ),
         (
             second,
             vec![
-                edge(
-                    Direction::HostToDevice,
-                    between(0, 5),
-                    layer("between1", 1, (16, 16, 24), (384, 16)),
-                ),
+                to_device(between(0, 5), layer("between1", 1, (16, 16, 24), (384, 16))),
                 output(layer("output", 4, (1, 1, 1000), (1000, 1))),
             ],
         ),
@@ -302,9 +306,6 @@ pub(crate) fn one_input_one_output(from: Stream, to: Stream) -> Hef {
 pub(crate) fn with_ddr() -> Network {
     let mut net = Network::new();
     net.extensions = vec![3, 12, 20, 26];
-    let between = |context, stream| Connection::InterContext {
-        peer: peer(context, stream),
-    };
     let ddr = |stream| Connection::Ddr {
         peer: peer(0, stream),
         rows: 6,
@@ -320,22 +321,10 @@ pub(crate) fn with_ddr() -> Network {
                 op(Trigger::OutputDone { stream: 7 }, vec![]),
             ],
             vec![
-                edge(
-                    Direction::HostToDevice,
-                    ddr(3),
-                    layer("ddr_in", 9, (16, 16, 64), (1024, 16)),
-                ),
+                to_device(ddr(3), layer("ddr_in", 9, (16, 16, 64), (1024, 16))),
                 input(layer("input", 0, (4, 4, 8), (32, 4))),
-                edge(
-                    Direction::DeviceToHost,
-                    between(1, 2),
-                    layer("between0", 7, (4, 4, 16), (64, 4)),
-                ),
-                edge(
-                    Direction::DeviceToHost,
-                    ddr(9),
-                    layer("ddr_out", 3, (16, 16, 64), (1024, 16)),
-                ),
+                from_device(between(1, 2), layer("between0", 7, (4, 4, 16), (64, 4))),
+                from_device(ddr(9), layer("ddr_out", 3, (16, 16, 64), (1024, 16))),
             ],
         ),
         (
@@ -344,11 +333,7 @@ pub(crate) fn with_ddr() -> Network {
                 op(Trigger::DmaIdle { stream: 4 }, vec![Action::None]),
             ],
             vec![
-                edge(
-                    Direction::HostToDevice,
-                    between(0, 7),
-                    layer("between1", 2, (4, 4, 16), (64, 4)),
-                ),
+                to_device(between(0, 7), layer("between1", 2, (4, 4, 16), (64, 4))),
                 output(layer("output", 4, (1, 1, 24), (24, 1))),
             ],
         ),
@@ -360,9 +345,6 @@ pub(crate) fn with_ddr() -> Network {
 pub(crate) fn split() -> Network {
     let mut net = Network::new();
     net.extensions = vec![12, 20, 26, 34];
-    let between = |context, stream| Connection::InterContext {
-        peer: peer(context, stream),
-    };
     net.preliminary = vec![
         op(
             Trigger::None,
@@ -386,11 +368,7 @@ pub(crate) fn split() -> Network {
             ],
             vec![
                 input(layer("input", 0, (4, 4, 8), (32, 4))),
-                edge(
-                    Direction::DeviceToHost,
-                    between(1, 1),
-                    layer("between0", 5, (4, 4, 16), (64, 4)),
-                ),
+                from_device(between(1, 1), layer("between0", 5, (4, 4, 16), (64, 4))),
             ],
         ),
         (
@@ -402,11 +380,7 @@ pub(crate) fn split() -> Network {
                 ),
             ],
             vec![
-                edge(
-                    Direction::HostToDevice,
-                    between(0, 5),
-                    layer("between1", 1, (4, 4, 16), (64, 4)),
-                ),
+                to_device(between(0, 5), layer("between1", 1, (4, 4, 16), (64, 4))),
                 output(layer("output", 4, (1, 1, 24), (24, 1))),
             ],
         ),
@@ -516,16 +490,8 @@ pub(crate) fn ring() -> Hef {
         vec![op(Trigger::None, vec![allow(0)])],
         vec![
             input(layer("input", 0, (32, 32, 8), (256, 32))),
-            edge(
-                Direction::DeviceToHost,
-                ring(2),
-                layer("ring0", 5, (16, 1, 512), (512, 16)),
-            ),
-            edge(
-                Direction::HostToDevice,
-                ring(5),
-                layer("ring1", 2, (16, 1, 512), (512, 16)),
-            ),
+            from_device(ring(2), layer("ring0", 5, (16, 1, 512), (512, 16))),
+            to_device(ring(5), layer("ring1", 2, (16, 1, 512), (512, 16))),
             output(layer("output", 4, (1, 1, 1000), (1000, 1))),
         ],
     )];
@@ -547,40 +513,21 @@ pub(crate) fn caches() -> Hef {
         op(Trigger::OutputDone { stream: 6 }, vec![]),
         op(Trigger::OutputDone { stream: 4 }, vec![]),
     ];
-    let between = |context, stream| Connection::InterContext {
-        peer: peer(context, stream),
-    };
     let cache = Connection::Cache { id: 3 };
     net.contexts = vec![
         (
             first,
             vec![
                 input(layer("input", 0, (32, 32, 8), (256, 32))),
-                edge(
-                    Direction::DeviceToHost,
-                    between(1, 1),
-                    layer("between0", 5, (16, 16, 24), (384, 16)),
-                ),
+                from_device(between(1, 1), layer("between0", 5, (16, 16, 24), (384, 16))),
             ],
         ),
         (
             second,
             vec![
-                edge(
-                    Direction::HostToDevice,
-                    between(0, 5),
-                    layer("between1", 1, (16, 16, 24), (384, 16)),
-                ),
-                edge(
-                    Direction::HostToDevice,
-                    cache,
-                    layer("old", 2, (4, 1, 64), (64, 4)),
-                ),
-                edge(
-                    Direction::DeviceToHost,
-                    cache,
-                    layer("new", 6, (2, 1, 64), (64, 2)),
-                ),
+                to_device(between(0, 5), layer("between1", 1, (16, 16, 24), (384, 16))),
+                to_device(cache, layer("old", 2, (4, 1, 64), (64, 4))),
+                from_device(cache, layer("new", 6, (2, 1, 64), (64, 2))),
                 output(layer("output", 4, (1, 1, 1000), (1000, 1))),
             ],
         ),
