@@ -81,124 +81,93 @@ pub(super) struct Layer {
 impl Layer {
     /// The layer that an action sets up.
     pub(super) fn of(action: &Action) -> Option<Self> {
-        let layer = |role,
-                     channel: &crate::spec::nnc::context::ChannelId,
-                     stream: &u8,
-                     network: u8,
-                     registers: &StreamRegisters,
-                     buffer: &BufferInfo| Self {
+        let (Action::ActivateBoundaryInput {
+            channel,
+            stream,
+            registers,
+            buffer,
+            ..
+        }
+        | Action::ActivateBoundaryOutput {
+            channel,
+            stream,
+            registers,
+            buffer,
+            ..
+        }
+        | Action::ActivateInterContextInput {
+            channel,
+            stream,
+            registers,
+            buffer,
+            ..
+        }
+        | Action::ActivateInterContextOutput {
+            channel,
+            stream,
+            registers,
+            buffer,
+            ..
+        }
+        | Action::ActivateDdrInput {
+            channel,
+            stream,
+            registers,
+            buffer,
+            ..
+        }
+        | Action::ActivateDdrOutput {
+            channel,
+            stream,
+            registers,
+            buffer,
+            ..
+        }
+        | Action::ActivateCacheInput {
+            channel,
+            stream,
+            registers,
+            buffer,
+            ..
+        }
+        | Action::ActivateCacheOutput {
+            channel,
+            stream,
+            registers,
+            buffer,
+            ..
+        }) = *action
+        else {
+            return None;
+        };
+        let (role, network, entries, paired) = match *action {
+            Action::ActivateBoundaryInput { .. } => (Role::BoundaryInput, 0, 0, 0),
+            Action::ActivateBoundaryOutput { network, .. } => (Role::BoundaryOutput, network, 0, 0),
+            Action::ActivateInterContextInput { network, .. } => {
+                (Role::InterContextInput, network, 0, 0)
+            }
+            Action::ActivateInterContextOutput { network, .. } => {
+                (Role::InterContextOutput, network, 0, 0)
+            }
+            Action::ActivateDdrInput { paired_channel, .. } => {
+                (Role::DdrInput, 0, 0, paired_channel.raw())
+            }
+            Action::ActivateDdrOutput { .. } => (Role::DdrOutput, 0, 0, 0),
+            Action::ActivateCacheInput { network, .. } => (Role::CacheInput, network, 0, 0),
+            Action::ActivateCacheOutput { network, batch, .. } => {
+                (Role::CacheOutput, network, batch, 0)
+            }
+            _ => return None,
+        };
+        Some(Self {
             role,
             channel: channel.raw(),
-            stream: *stream,
+            stream,
             network,
-            registers: *registers,
-            buffer: *buffer,
-            entries: 0,
-            paired: 0,
-        };
-        Some(match action {
-            Action::ActivateBoundaryInput {
-                channel,
-                stream,
-                registers,
-                buffer,
-                ..
-            } => layer(Role::BoundaryInput, channel, stream, 0, registers, buffer),
-            Action::ActivateBoundaryOutput {
-                channel,
-                stream,
-                network,
-                registers,
-                buffer,
-            } => layer(
-                Role::BoundaryOutput,
-                channel,
-                stream,
-                *network,
-                registers,
-                buffer,
-            ),
-            Action::ActivateInterContextInput {
-                channel,
-                stream,
-                network,
-                registers,
-                buffer,
-                ..
-            } => layer(
-                Role::InterContextInput,
-                channel,
-                stream,
-                *network,
-                registers,
-                buffer,
-            ),
-            Action::ActivateInterContextOutput {
-                channel,
-                stream,
-                network,
-                registers,
-                buffer,
-            } => layer(
-                Role::InterContextOutput,
-                channel,
-                stream,
-                *network,
-                registers,
-                buffer,
-            ),
-            Action::ActivateDdrInput {
-                channel,
-                stream,
-                registers,
-                buffer,
-                paired_channel,
-                ..
-            } => Self {
-                paired: paired_channel.raw(),
-                ..layer(Role::DdrInput, channel, stream, 0, registers, buffer)
-            },
-            Action::ActivateDdrOutput {
-                channel,
-                stream,
-                registers,
-                buffer,
-                ..
-            } => layer(Role::DdrOutput, channel, stream, 0, registers, buffer),
-            Action::ActivateCacheInput {
-                channel,
-                stream,
-                network,
-                registers,
-                buffer,
-                ..
-            } => layer(
-                Role::CacheInput,
-                channel,
-                stream,
-                *network,
-                registers,
-                buffer,
-            ),
-            Action::ActivateCacheOutput {
-                registers,
-                buffer,
-                batch,
-                channel,
-                stream,
-                network,
-            } => Self {
-                entries: *batch,
-                ..layer(
-                    Role::CacheOutput,
-                    channel,
-                    stream,
-                    *network,
-                    registers,
-                    buffer,
-                )
-            },
-            _ => return None,
+            registers,
+            buffer,
+            entries,
+            paired,
         })
     }
 
