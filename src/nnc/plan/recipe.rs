@@ -10,8 +10,7 @@ use super::resources::{Boundary, Ddr, End, Port, Resources};
 use super::translate::{Item, Planned};
 use crate::hef::Direction;
 use crate::spec::nnc::context::{
-    Action, ActionKind, BufferInfo, BufferType, DEFAULT_DONE_COUNT, Direction as Way, LcuId,
-    null_stream,
+    Action, ActionKind, BufferInfo, BufferType, Direction as Way, null_stream,
 };
 
 /// A channel of a boundary input, or null: what the mapping of streams needs.
@@ -102,21 +101,7 @@ impl Resources<'_> {
     /// Takes over a new batch size. `preliminary` are the items of that program, `first` the streams of context 0.
     pub(super) fn batch_switching(&self, preliminary: &[Item], first: &[Port]) -> Vec<Item> {
         let switch = |planned: &Planned| {
-            let (lcu, network, done_count): (LcuId, u8, u32) = match planned.action {
-                Action::EnableLcuDefault { lcu, network } => (lcu, network, DEFAULT_DONE_COUNT),
-                Action::EnableLcu {
-                    lcu,
-                    network,
-                    done_count,
-                    ..
-                }
-                | Action::SwitchLcuBatch {
-                    lcu,
-                    network,
-                    done_count,
-                } => (lcu, network, done_count),
-                _ => return None,
-            };
+            let (lcu, network, done_count) = planned.action.layer_controller()?;
             let action = Action::SwitchLcuBatch {
                 lcu,
                 network,

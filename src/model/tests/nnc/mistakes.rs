@@ -41,13 +41,7 @@ pub(super) fn assert_refused(net: &mut Net, upload: &Upload, code: u32, reason: 
         "{reason}: {refused:x?}, {:?}",
         net.complaints()
     );
-    let log = net.core_log();
-    assert!(log.contains(reason), "{reason}: {log}");
-    assert!(
-        net.complaints().iter().any(|text| text.contains(reason)),
-        "{reason}: {:?}",
-        net.complaints()
-    );
+    net.assert_said(reason);
     // An application with a mistake never runs.
     assert!(!net.enable(0, 0, 0).ok(), "{reason}");
 }

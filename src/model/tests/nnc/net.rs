@@ -266,6 +266,15 @@ impl Net {
     pub(super) fn complaints(&self) -> Vec<String> {
         self.bench.chip.complaints()
     }
+
+    /// The log of the core CPU and the chip's complaints both give this reason.
+    pub(super) fn assert_said(&self, reason: &str) {
+        let log = self.core_log();
+        assert!(log.contains(reason), "{reason}: {log}");
+        let complaints = self.complaints();
+        let complained = complaints.iter().any(|text| text.contains(reason));
+        assert!(complained, "{reason}: {complaints:?}");
+    }
 }
 
 /// A descriptor list in host memory.

@@ -47,13 +47,7 @@ fn fails(
         "{reason}: {:?}",
         net.complaints()
     );
-    let log = net.core_log();
-    assert!(log.contains(reason), "{reason}: {log}");
-    assert!(
-        net.complaints().iter().any(|text| text.contains(reason)),
-        "{reason}: {:?}",
-        net.complaints()
-    );
+    net.assert_said(reason);
     assert_failed(&mut net);
 }
 

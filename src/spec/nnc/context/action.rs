@@ -9,12 +9,12 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::NOT_RUN;
 use super::parts::{
     BufferInfo, BufferType, ChannelId, CreditType, Direction, Field, LcuId, StreamRegisters,
     WriteKind,
 };
 use super::table::{actions, meaning, repeats};
+use super::{DEFAULT_DONE_COUNT, NOT_RUN};
 
 /// A number that names no action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -220,5 +220,25 @@ impl Action {
         out.push(self.kind().number());
         out.extend(NOT_RUN.to_le_bytes());
         self.encode_parameters(out);
+    }
+
+    /// The layer controller that it enables, or switches to another batch: itself, its network, its kernel-done count.
+    #[must_use]
+    pub fn layer_controller(&self) -> Option<(LcuId, u8, u32)> {
+        match *self {
+            Self::EnableLcuDefault { lcu, network } => Some((lcu, network, DEFAULT_DONE_COUNT)),
+            Self::EnableLcu {
+                lcu,
+                network,
+                done_count,
+                ..
+            }
+            | Self::SwitchLcuBatch {
+                lcu,
+                network,
+                done_count,
+            } => Some((lcu, network, done_count)),
+            _ => None,
+        }
     }
 }

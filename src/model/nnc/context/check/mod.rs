@@ -243,15 +243,19 @@ struct Seen {
 
 type Checked = Result<(), Problem>;
 
+/// A mistake that a lenient chip lets pass.
+fn object(chip: &Access<'_>, code: Status, text: String) -> Checked {
+    if chip.options().lenient {
+        chip.complain(text);
+        return Ok(());
+    }
+    Err(Problem::new(code, text))
+}
+
 impl Checker<'_, '_> {
     /// A mistake that a lenient chip lets pass.
     fn object(&self, code: Status, text: impl std::fmt::Display) -> Checked {
-        let text = format!("{}: {text}", self.at);
-        if self.chip.options().lenient {
-            self.chip.complain(text);
-            return Ok(());
-        }
-        Err(Problem::new(code, text))
+        object(self.chip, code, format!("{}: {text}", self.at))
     }
 
     fn context_name(&self) -> String {

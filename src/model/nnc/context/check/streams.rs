@@ -1,11 +1,32 @@
 //! Streams that are set up: what they fetch, when they are waited for, paused and closed.
 
 use super::super::code::{other, switch};
-use super::super::layers::Role;
-use super::{Checked, Checker, Foreign, Opened};
-use crate::spec::nnc::context::{Action, BufferType, ContextKind, CreditType, Direction, Step};
+use super::super::layers::{Layer, Role};
+use super::{Checked, Checker, Foreign, Opened, Problem};
+use crate::spec::nnc::context::{
+    Action, BufferType, ChannelId, ContextKind, CreditType, Direction, Step,
+};
 
 impl Checker<'_, '_> {
+    /// What is bound to `channel`, which is said to carry `stream`.
+    fn carrier(&self, channel: ChannelId, stream: u8) -> Result<Option<Layer>, Problem> {
+        let Some(layer) = self.active[usize::from(channel.raw())] else {
+            self.object(
+                switch::NOT_SET_UP,
+                format!("channel {channel} is not set up"),
+            )?;
+            return Ok(None);
+        };
+        need!(
+            self,
+            layer.stream == stream,
+            other::STREAM,
+            "channel {channel} carries stream {}, found {stream}",
+            layer.stream
+        );
+        Ok(Some(layer))
+    }
+
     /// 2.
     pub(super) fn grant(&mut self, action: &Action) -> Checked {
         let Action::FetchData {
@@ -27,20 +48,9 @@ impl Checker<'_, '_> {
             other::STREAM_BUFFER,
             "buffer of type {buffer_type}"
         );
-        let place = usize::from(channel.raw());
-        let Some(layer) = self.active[place] else {
-            return self.object(
-                switch::NOT_SET_UP,
-                format!("channel {channel} is not set up"),
-            );
+        let Some(layer) = self.carrier(channel, stream)? else {
+            return Ok(());
         };
-        need!(
-            self,
-            layer.stream == stream,
-            other::STREAM,
-            "channel {channel} carries stream {}, found {stream}",
-            layer.stream
-        );
         let (kind, size) = match layer.role {
             Role::BoundaryInput => {
                 if let Some(&Opened {
@@ -271,19 +281,9 @@ impl Checker<'_, '_> {
             other::STREAM_BUFFER,
             "buffer of type {buffer_type}"
         );
-        let Some(layer) = self.active[usize::from(channel.raw())] else {
-            return self.object(
-                switch::NOT_SET_UP,
-                format!("channel {channel} is not set up"),
-            );
+        let Some(layer) = self.carrier(channel, stream)? else {
+            return Ok(());
         };
-        need!(
-            self,
-            layer.stream == stream,
-            other::STREAM,
-            "channel {channel} carries stream {}, found {stream}",
-            layer.stream
-        );
         let output = !layer.role.is_input()
             && !layer.role.is_ddr()
             && !matches!(action, Action::WaitDmaIdle { .. });

@@ -3,9 +3,9 @@
 use super::super::apps::Context;
 use super::super::code::{other, switch};
 use super::super::layers::{Layer, Role};
-use super::{Checked, Problem, Program};
+use super::{Checked, Program, object};
 use crate::model::nnc::access::Access;
-use crate::spec::nnc::context::{Action, ApplicationHeader, DEFAULT_DONE_COUNT, LcuId};
+use crate::spec::nnc::context::{Action, ApplicationHeader};
 use crate::spec::nnc::status::Status;
 
 /// Checks an application whose last context has arrived.
@@ -46,12 +46,7 @@ impl Whole<'_, '_> {
         if holds {
             return Ok(());
         }
-        let text = text();
-        if self.chip.options().lenient {
-            self.chip.complain(text);
-            return Ok(());
-        }
-        Err(Problem::new(code, text))
+        object(self.chip, code, text())
     }
 
     /// The preliminary context sets up what the rounds behind the first do.
@@ -119,10 +114,10 @@ impl Whole<'_, '_> {
     /// The layer controllers that the preliminary context enables are told of a new batch, in the same order.
     fn switches_lcus(&self, switching: &Program, preliminary: &Program) -> Checked {
         let told = switching.steps.iter().filter_map(|step| match step.action {
-            Action::SwitchLcuBatch { .. } => lcu_of(&step.action),
+            Action::SwitchLcuBatch { .. } => step.action.layer_controller(),
             _ => None,
         });
-        let enabled = (preliminary.steps.iter()).filter_map(|step| lcu_of(&step.action));
+        let enabled = (preliminary.steps.iter()).filter_map(|step| step.action.layer_controller());
         self.need(told.eq(enabled), switch::LCU, || {
             "batch switching context: its layer controllers are not those of the preliminary context"
                 .to_owned()
@@ -154,24 +149,5 @@ impl Whole<'_, '_> {
             })?;
         }
         Ok(())
-    }
-}
-
-/// The layer controller that an action enables or switches: itself, its network, and its kernel-done count.
-fn lcu_of(action: &Action) -> Option<(LcuId, u8, u32)> {
-    match *action {
-        Action::EnableLcuDefault { lcu, network } => Some((lcu, network, DEFAULT_DONE_COUNT)),
-        Action::EnableLcu {
-            lcu,
-            network,
-            done_count,
-            ..
-        }
-        | Action::SwitchLcuBatch {
-            lcu,
-            network,
-            done_count,
-        } => Some((lcu, network, done_count)),
-        _ => None,
     }
 }
