@@ -1,64 +1,54 @@
 //! The interrupt thread on a device of a few registers, whose writes arrive late.
 
-use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-
-use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::{Event, Interrupts, Sink, Waited};
 use crate::deadline::Deadline;
-use crate::mem::HostMemory;
 use crate::spec::config_bar::{DestinationEvents, InterruptStatus};
 use crate::spec::register::{Bar, Register};
-use crate::transport::{
-    Capabilities, Direction, Placement, Region, ResetAbility, Result, Segments, Transport, Width,
-};
+use crate::transport::Transport;
+use crate::transport::local::{ByteEnables, Endpoint, Host, LocalTransport};
 
 const CHANNEL: u32 = 1 << 16;
 const GROUP: u32 = 1 << 12;
 
 /// A device whose channel 16 has an event, and another one just before the clear of the first arrives.
-#[derive(Debug)]
+#[derive(Default)]
 struct Late {
-    capabilities: Capabilities,
     status: AtomicU32,
     events: AtomicU32,
     /// Whether the next clear is preceded by an event: 1 or 0.
     early: AtomicU32,
-    interrupt: EventFd,
+    host: Mutex<Option<Arc<dyn Host>>>,
+}
+
+impl std::fmt::Debug for Late {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Late")
+    }
 }
 
 impl Late {
-    fn new(early: u32) -> Self {
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        Self {
-            capabilities: Capabilities {
-                backend: "late",
-                confined: true,
-                interrupt: true,
-                coherent: true,
-                one_way_mappings: true,
-                file_mappings: false,
-                longest_list: 65_536,
-                map_granularity: 4096,
-                reset: ResetAbility {
-                    at_open: false,
-                    on_request: true,
-                },
-            },
-            status: AtomicU32::new(0),
-            events: AtomicU32::new(0),
+    fn open(early: u32) -> (Arc<Self>, Arc<dyn Transport>) {
+        let device = Arc::new(Self {
             early: AtomicU32::new(early),
-            interrupt: EventFd::from_value_and_flags(0, flags).unwrap(),
-        }
+            ..Self::default()
+        });
+        let transport = LocalTransport::open("late", device.clone()).unwrap();
+        (device, Arc::new(transport))
     }
 
     fn raise(&self) {
         self.events.fetch_or(CHANNEL, Ordering::SeqCst);
         self.status.fetch_or(GROUP, Ordering::SeqCst);
-        self.interrupt.write(1).unwrap();
+        self.interrupt();
+    }
+
+    fn interrupt(&self) {
+        let host = self.host.lock().unwrap().clone();
+        host.unwrap().interrupt();
     }
 }
 
@@ -66,32 +56,20 @@ fn is<R: Register>(bar: Bar, offset: u32) -> bool {
     R::INFO.bar == bar && R::INFO.offset == offset
 }
 
-impl Transport for Late {
-    fn name(&self) -> &str {
-        "late"
+impl Endpoint for Late {
+    fn bar_len(&self, bar: Bar) -> u32 {
+        bar.usual_len()
     }
 
-    fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
-    }
-
-    fn region(&self, bar: Bar) -> Region {
-        Region {
-            len: bar.usual_len(),
-            mapped: true,
+    fn read(&self, bar: Bar, offset: u32) -> u32 {
+        match () {
+            () if is::<InterruptStatus>(bar, offset) => self.status.load(Ordering::SeqCst),
+            () if is::<DestinationEvents>(bar, offset) => self.events.load(Ordering::SeqCst),
+            () => 0,
         }
     }
 
-    fn read32(&self, bar: Bar, offset: u32) -> Result<u32> {
-        let found = match () {
-            () if is::<InterruptStatus>(bar, offset) => &self.status,
-            () if is::<DestinationEvents>(bar, offset) => &self.events,
-            () => return Ok(0),
-        };
-        Ok(found.load(Ordering::SeqCst))
-    }
-
-    fn write32(&self, bar: Bar, offset: u32, value: u32) -> Result<()> {
+    fn write(&self, bar: Bar, offset: u32, value: u32, _: ByteEnables) {
         if is::<InterruptStatus>(bar, offset) {
             self.status.fetch_and(!value, Ordering::SeqCst);
         }
@@ -101,36 +79,29 @@ impl Transport for Late {
             }
             self.events.fetch_and(!value, Ordering::SeqCst);
         }
-        Ok(())
     }
 
-    fn config_read(&self, _: u16, _: Width) -> Result<u32> {
-        Ok(0)
+    /// One capability: MSI.
+    fn config_read(&self, offset: u16) -> u32 {
+        match offset {
+            0x04 => 0x0010_0000,
+            0x34 => 0x50,
+            0x50 => 0x05,
+            _ => 0,
+        }
     }
 
-    fn config_write(&self, _: u16, _: Width, _: u32) -> Result<()> {
-        Ok(())
+    fn config_write(&self, _: u16, _: u32, _: ByteEnables) {}
+
+    fn attach(&self, host: Arc<dyn Host>) {
+        *self.host.lock().unwrap() = Some(host);
     }
 
-    fn arm_interrupt(&self) -> Result<Option<BorrowedFd<'_>>> {
-        Ok(Some(self.interrupt.as_fd()))
+    fn detach(&self) {
+        *self.host.lock().unwrap() = None;
     }
 
-    fn disarm_interrupt(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn map(&self, _: &Arc<HostMemory>, _: Placement, _: Direction) -> Result<Segments> {
-        Ok(Segments(Vec::new()))
-    }
-
-    fn unmap(&self, _: &Segments) -> Result<()> {
-        Ok(())
-    }
-
-    fn reset(&self) -> Result<()> {
-        Ok(())
-    }
+    fn reset(&self) {}
 }
 
 /// Counts how often it is told to look.
@@ -162,7 +133,7 @@ impl Sink for Looks {
 
 #[test]
 fn what_nobody_waits_for_is_looked_at_until_nothing_is_under_way() {
-    let transport: Arc<dyn Transport> = Arc::new(Late::new(0));
+    let (_device, transport) = Late::open(0);
     let interrupts = Interrupts::start(&transport).unwrap();
     let looks = Arc::new(Looks {
         wanted: 2,
@@ -180,8 +151,7 @@ fn what_nobody_waits_for_is_looked_at_until_nothing_is_under_way() {
 #[test]
 fn an_event_that_goes_with_the_clear_of_the_one_before_is_heard_of() {
     for early in [0, 1] {
-        let device = Arc::new(Late::new(early));
-        let transport: Arc<dyn Transport> = device.clone();
+        let (device, transport) = Late::open(early);
         let interrupts = Interrupts::start(&transport).unwrap();
         let looks = Arc::new(Looks {
             wanted: 1 + early,
@@ -197,11 +167,10 @@ fn an_event_that_goes_with_the_clear_of_the_one_before_is_heard_of() {
 
 #[test]
 fn who_registers_with_a_lost_device_is_told() {
-    let device = Arc::new(Late::new(0));
-    let transport: Arc<dyn Transport> = device.clone();
+    let (device, transport) = Late::open(0);
     let interrupts = Interrupts::start(&transport).unwrap();
     device.status.store(u32::MAX, Ordering::SeqCst);
-    device.interrupt.write(1).unwrap();
+    device.interrupt();
     let soon = Deadline::after(Duration::from_secs(10));
     assert_eq!(interrupts.wait_channel(0, &soon), Waited::Lost);
     let looks = Arc::new(Looks::default());
