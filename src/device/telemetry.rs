@@ -7,7 +7,9 @@ use super::{Device, Hub};
 use crate::deadline::Deadline;
 use crate::error::{Error, ErrorKind};
 use crate::nnc::{LogReader, Nnc, Notices};
-use crate::soc::{self, Extended, Identity, LogSource, Performance, Quantity, Temperature};
+use crate::soc::{
+    self, Extended, Identity, LogSource, Performance, Quantity, Temperature, hexadecimal, printable,
+};
 use crate::spec::nnc::Cpu;
 use crate::spec::nnc::identity::{BootSource, Build, DeviceInformation};
 use crate::spec::nnc::power::{MeasurePower, Quantity as Measured, Rail};
@@ -223,17 +225,10 @@ impl Telemetry {
     }
 }
 
-/// Text of a device, without what would play with a terminal.
-fn plain<const N: usize>(text: &Text<N>) -> String {
-    let text = text.text();
-    text.chars().filter(|c| !c.is_control()).collect()
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn identity(nnc: &Nnc) -> Identity {
+    fn plain<const N: usize>(text: &Text<N>) -> String {
+        printable(&text.text())
+    }
     let identity = nnc.identity();
     let build = identity.firmware.build;
     Identity {

@@ -29,3 +29,4 @@ pub use telemetry::{
     Extended, Health, Identity, LogSource, NOTICE_SLICE, Performance, Quantity, Samples, Sampling,
     Telemetry, Temperature,
 };
+pub(crate) use telemetry::{hexadecimal, printable};

@@ -6,7 +6,8 @@ mod sampling;
 use std::time::Duration;
 
 pub use facts::{Extended, Health, Identity, LogSource, Performance, Quantity, Temperature};
-use facts::{bytes_of, hexadecimal, printable, readable};
+use facts::{bytes_of, readable};
+pub(crate) use facts::{hexadecimal, printable};
 pub use sampling::{Samples, Sampling};
 
 use super::rpc::method::{
@@ -89,6 +90,22 @@ impl Telemetry {
         report::rpc(self.connection.hub().transport().name(), action, error)
     }
 
+    fn nonsense(&self, action: &str, what: &str) -> Error {
+        report::nonsense(self.connection.hub().transport().name(), action, what)
+    }
+
+    /// At most `most` bytes of an answer, which came as a number each.
+    fn bytes(
+        &self,
+        action: &str,
+        what: &str,
+        numbers: &[u32],
+        most: usize,
+    ) -> Result<Vec<u8>, Error> {
+        let bytes = bytes_of(numbers).filter(|bytes| bytes.len() <= most);
+        bytes.ok_or_else(|| self.nonsense(action, what))
+    }
+
     /// Who it is.
     ///
     /// # Errors
@@ -102,10 +119,8 @@ impl Telemetry {
         let architecture =
             architecture(number).map_or_else(|| format!("unknown ({number})"), str::to_owned);
         let text = |what, numbers: &[u32], most| {
-            let bytes = bytes_of(numbers).filter(|bytes| bytes.len() <= most);
-            bytes.map(|bytes| readable(&bytes)).ok_or_else(|| {
-                report::nonsense(self.connection.hub().transport().name(), action, what)
-            })
+            let bytes = self.bytes(action, what, numbers, most)?;
+            Ok::<_, Error>(readable(&bytes))
         };
         Ok(Identity {
             protocol: identity.protocol_version,
@@ -134,10 +149,8 @@ impl Telemetry {
         let action = "ask for the chip's details";
         let reply = self.ask::<ExtendedInfo>(action, &self.request())?;
         let hex = |what, numbers: &[u32], most| {
-            let bytes = bytes_of(numbers).filter(|bytes| bytes.len() <= most);
-            bytes.map(|bytes| hexadecimal(&bytes)).ok_or_else(|| {
-                report::nonsense(self.connection.hub().transport().name(), action, what)
-            })
+            let bytes = self.bytes(action, what, numbers, most)?;
+            Ok::<_, Error>(hexadecimal(&bytes))
         };
         let features = reply.features.unwrap_or_default();
         let features = [
@@ -261,11 +274,7 @@ impl Telemetry {
     pub fn log(&self, source: LogSource) -> Result<Vec<u8>, Error> {
         let action = "fetch a log";
         let log_type = source.number();
-        let size = match source {
-            LogSource::Runtime => value::log::SIZES[0],
-            LogSource::SystemControl => value::log::SIZES[1],
-            LogSource::NnCore => value::log::SIZES[2],
-        };
+        let size = value::log::SIZES[to_usize(log_type)];
         let body = FetchLogsRequest {
             handle: self.handle,
             buffer_size: size,
@@ -282,13 +291,8 @@ impl Telemetry {
         let (reply, buffers) = fetch().map_err(|error| self.failed(action, error))?;
         let log = buffers.from_device.first().map(Part::bytes);
         let log = log.and_then(|bytes| bytes.get(..to_usize(reply.log_size)));
-        log.map(<[u8]>::to_vec).ok_or_else(|| {
-            report::nonsense(
-                self.connection.hub().transport().name(),
-                action,
-                "size of the log",
-            )
-        })
+        log.map(<[u8]>::to_vec)
+            .ok_or_else(|| self.nonsense(action, "size of the log"))
     }
 
     fn buffer(&self, len: usize, direction: Direction) -> Result<DmaBuffer, RpcError> {

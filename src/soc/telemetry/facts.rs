@@ -133,12 +133,13 @@ pub(super) fn readable(bytes: &[u8]) -> String {
     }
 }
 
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+/// Two digits a byte.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Text of a device, without what would play with a terminal.
-pub(super) fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .take_while(|&c| c != '\0')
         .filter(|c| !c.is_control())
