@@ -60,29 +60,16 @@ macro_rules! open_enum {
             }
         }
 
-        impl $crate::spec::nnc::wire::Wire<$name> for $crate::spec::nnc::wire::Be {
+        impl<W: $crate::spec::nnc::wire::Wire<$raw>> $crate::spec::nnc::wire::Wire<$name> for W {
             fn put(
                 value: &$name,
                 message: &mut $crate::spec::nnc::message::Message,
             ) -> Result<(), $crate::spec::nnc::message::TooLong> {
-                Self::put(&value.raw(), message)
+                W::put(&value.raw(), message)
             }
 
             fn take(bytes: &[u8]) -> Option<$name> {
-                Self::take(bytes).map($name::from_raw)
-            }
-        }
-
-        impl $crate::spec::nnc::wire::Wire<$name> for $crate::spec::nnc::wire::Le {
-            fn put(
-                value: &$name,
-                message: &mut $crate::spec::nnc::message::Message,
-            ) -> Result<(), $crate::spec::nnc::message::TooLong> {
-                Self::put(&value.raw(), message)
-            }
-
-            fn take(bytes: &[u8]) -> Option<$name> {
-                Self::take(bytes).map($name::from_raw)
+                W::take(bytes).map($name::from_raw)
             }
         }
 
