@@ -214,9 +214,17 @@ impl Serialize for LcuId {
     }
 }
 
-/// Prints a number by its name, or as it is.
+/// Numbers of one byte that have names, printed by them where they are known.
 macro_rules! named {
-    ($type:ident: $($value:ident $name:literal)*) => {
+    ($($(#[$doc:meta])* $type:ident { $($(#[$value_doc:meta])* $value:ident = $number:literal $name:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub struct $type(pub u8);
+
+        impl $type {
+            $($(#[$value_doc])* pub const $value: Self = Self($number);)*
+        }
+
         impl fmt::Display for $type {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match *self {
@@ -231,60 +239,39 @@ macro_rules! named {
                 serializer.serialize_u8(self.0)
             }
         }
-    };
+    )*};
 }
 
-/// Which way a channel moves data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Direction(pub u8);
-
-impl Direction {
-    /// Host to device.
-    pub const HOST_TO_DEVICE: Self = Self(1);
-    /// Device to host.
-    pub const DEVICE_TO_HOST: Self = Self(2);
+named! {
+    /// Which way a channel moves data.
+    Direction {
+        /// Host to device.
+        HOST_TO_DEVICE = 1 "host to device",
+        /// Device to host.
+        DEVICE_TO_HOST = 2 "device to host",
+    }
+    /// What a frame size counts.
+    CreditType {
+        /// Bytes.
+        BYTES = 1 "bytes",
+        /// Descriptors.
+        DESCRIPTORS = 2 "descriptors",
+    }
+    /// What a buffer info describes.
+    BufferType {
+        /// A descriptor list in host memory: the only one on PCIe.
+        DESCRIPTORS = 0 "descriptors",
+        /// A continuous buffer.
+        CONTINUOUS = 1 "continuous",
+    }
+    /// Where the value of a register write comes from.
+    WriteKind {
+        /// The action.
+        DATA = 0 "data",
+        /// The batch size at run time.
+        BATCH_SIZE = 1 "batch size",
+    }
 }
-
-named!(Direction: HOST_TO_DEVICE "host to device" DEVICE_TO_HOST "device to host");
-
-/// What a frame size counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct CreditType(pub u8);
-
-impl CreditType {
-    /// Bytes.
-    pub const BYTES: Self = Self(1);
-    /// Descriptors.
-    pub const DESCRIPTORS: Self = Self(2);
-}
-
-named!(CreditType: BYTES "bytes" DESCRIPTORS "descriptors");
-
-/// What a buffer info describes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct BufferType(pub u8);
-
-impl BufferType {
-    /// A descriptor list in host memory: the only one on PCIe.
-    pub const DESCRIPTORS: Self = Self(0);
-    /// A continuous buffer.
-    pub const CONTINUOUS: Self = Self(1);
-}
-
-named!(BufferType: DESCRIPTORS "descriptors" CONTINUOUS "continuous");
-
-/// Where the value of a register write comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct WriteKind(pub u8);
-
-impl WriteKind {
-    /// The action.
-    pub const DATA: Self = Self(0);
-    /// The batch size at run time.
-    pub const BATCH_SIZE: Self = Self(1);
-}
-
-named!(WriteKind: DATA "data" BATCH_SIZE "batch size");
 
 /// A structure whose fields follow each other.
 macro_rules! structure {
