@@ -62,12 +62,6 @@ impl Deadline {
     pub fn remaining(&self) -> Duration {
         self.limit.saturating_sub(self.started.elapsed())
     }
-
-    /// The moment at which the wait gives up.
-    #[must_use]
-    pub fn instant(&self) -> Instant {
-        self.started + self.limit
-    }
 }
 
 /// Growing pauses between two looks at the same thing: a short spin, then sleeps from 10 us that

@@ -65,12 +65,6 @@ impl DeviceArch {
             self.name().to_ascii_lowercase()
         )
     }
-
-    /// Whether the memory estimate of the vendor library covers this family.
-    #[must_use]
-    pub fn has_dram_dma(self) -> bool {
-        !matches!(self, Self::Hailo8A0 | Self::Hailo8 | Self::Hailo8L)
-    }
 }
 
 impl fmt::Display for DeviceArch {
