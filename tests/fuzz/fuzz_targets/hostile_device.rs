@@ -6,6 +6,9 @@
 
 #![no_main]
 
+#[path = "support/hostile.rs"]
+mod hostile;
+
 use std::collections::HashMap;
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -23,17 +26,14 @@ use hailo_vfio::spec::board::{
 use hailo_vfio::spec::config_space::LEN;
 use hailo_vfio::spec::register::Bar;
 use hailo_vfio::transport::{
-    Capabilities, Direction, Placement, Region, ResetAbility, Result, Segment, Segments, Transport,
-    TransportError, Width,
+    Capabilities, Direction, Placement, Region, Result, Segment, Segments, Transport, Width,
 };
+use hostile::{CHIP, Config, IDENTITY, STATUS, capabilities, event, gone, part};
 use libfuzzer_sys::fuzz_target;
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::eventfd::EventFd;
 
 /// Causes that one input may give; each look at the status takes one.
 const MOST_CAUSES: usize = 12;
-
-const IDENTITY: u32 = 0x98;
-const STATUS: u32 = 0x18c;
 
 #[derive(Debug)]
 struct State {
@@ -41,7 +41,7 @@ struct State {
     at: usize,
     causes: Vec<u8>,
     words: HashMap<(Bar, u32), u32>,
-    config: HashMap<u16, u32>,
+    config: Config,
     next_address: u64,
 }
 
@@ -50,10 +50,6 @@ struct Hostile {
     capabilities: Capabilities,
     interrupt: EventFd,
     state: Mutex<State>,
-}
-
-fn gone() -> TransportError {
-    TransportError::Closed("the input is used up".into())
 }
 
 impl State {
@@ -76,7 +72,7 @@ impl State {
     fn sane(&self, bar: Bar, offset: u32) -> u32 {
         let written = |offset| self.words.get(&(bar, offset)).copied();
         match (bar, offset) {
-            (Bar::Config, IDENTITY) => 0x45c4_1e60,
+            (Bar::Config, IDENTITY) => CHIP,
             (Bar::Config, 0x400 | 0x500) => u32::MAX,
             // Progress: all that was made available is processed.
             (Bar::Vdma, _) if offset % 16 == 4 => {
@@ -138,28 +134,17 @@ impl Transport for Hostile {
 
     fn config_read(&self, offset: u16, width: Width) -> Result<u32> {
         let mut state = self.state.lock().expect("no panic while it is held");
-        let word = match (state.byte()?, offset & !3) {
-            (0..0xf0, 0x00) => 0x45c4_1e60,
-            (0..0xf0, 0x04) => state.config.get(&4).copied().unwrap_or(0) & 0xffff | 1 << 20,
-            (0..0xf0, 0x34) => 0x40,
-            (0..0xf0, 0x40) => 0x0003_5001,
-            (0..0xf0, 0x50) => 0x0080_6005,
-            (0..0xf0, 0x60) => 0x0002_0010,
-            (0..0xf0, 0x64) => 1 << 28,
-            (0..0xf0, 0x70) => 0x1043 << 16,
-            (0..0xf0, other) => state.config.get(&other).copied().unwrap_or(0),
+        let word = match state.byte()? {
+            0..0xf0 => state.config.word(offset),
             _ => state.word()?,
         };
-        let bits = 8 * u32::from(width.bytes());
-        Ok(word >> (8 * (offset & 3)) & (u32::MAX >> (32 - bits)))
+        Ok(part(word, offset, width))
     }
 
     fn config_write(&self, offset: u16, _: Width, value: u32) -> Result<()> {
         assert!(offset < LEN);
         let mut state = self.state.lock().expect("no panic while it is held");
-        state
-            .config
-            .insert(offset & !3, value << (8 * (offset & 3)));
+        state.config.write(offset, value);
         Ok(())
     }
 
@@ -232,29 +217,15 @@ fuzz_target!(|input: &[u8]| {
         return;
     };
     let (causes, input) = rest.split_at(rest.len().min(MOST_CAUSES));
-    let eventfd = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
     let transport = Arc::new(Hostile {
-        capabilities: Capabilities {
-            backend: "hostile",
-            confined: true,
-            interrupt: flags & 1 == 0,
-            coherent: flags & 2 == 0,
-            one_way_mappings: true,
-            file_mappings: flags & 4 == 0,
-            longest_list: 65_536,
-            map_granularity: 4096,
-            reset: ResetAbility {
-                at_open: false,
-                on_request: true,
-            },
-        },
-        interrupt: EventFd::from_value_and_flags(0, eventfd).expect("an eventfd"),
+        capabilities: capabilities(flags & 1 == 0, flags & 2 == 0, flags & 4 == 0),
+        interrupt: event(),
         state: Mutex::new(State {
             input: input.to_vec(),
             at: 0,
             causes: causes.to_vec(),
             words: HashMap::new(),
-            config: HashMap::new(),
+            config: Config::default(),
             next_address: 0x10_0000,
         }),
     });

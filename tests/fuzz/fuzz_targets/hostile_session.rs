@@ -7,6 +7,9 @@
 
 #![no_main]
 
+#[path = "support/hostile.rs"]
+mod hostile;
+
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -23,14 +26,12 @@ use hailo_vfio::spec::board::HAILO10H;
 use hailo_vfio::spec::config_bar::FIRMWARE_LOADED;
 use hailo_vfio::spec::register::Bar;
 use hailo_vfio::transport::{
-    Capabilities, Direction, Placement, Region, ResetAbility, Result, Segment, Segments, Transport,
-    TransportError, Width,
+    Capabilities, Direction, Placement, Region, Result, Segment, Segments, Transport, Width,
 };
+use hostile::{CHIP, Config, IDENTITY, STATUS, capabilities, event, gone, part};
 use libfuzzer_sys::fuzz_target;
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::eventfd::EventFd;
 
-const IDENTITY: u32 = 0x98;
-const STATUS: u32 = 0x18c;
 const TO_DEVICE_EVENTS: u32 = 0x400;
 const FROM_DEVICE_EVENTS: u32 = 0x500;
 /// Entry 1's target, which says that firmware runs.
@@ -40,10 +41,6 @@ const CLOSED: u32 = 0x2000_0000;
 const MAGIC: u32 = 0x8a55_4432;
 const HEADER: usize = 20;
 const MESSAGE: usize = 2068;
-
-fn gone() -> TransportError {
-    TransportError::Closed("the input is used up".into())
-}
 
 /// One channel's host side.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,7 +56,7 @@ struct State {
     doomed: bool,
     status: u32,
     words: HashMap<(Bar, u32), u32>,
-    config: HashMap<u16, u32>,
+    config: Config,
     memory: Vec<(u64, Arc<HostMemory>)>,
     next_address: u64,
     rings: [Ring; 32],
@@ -384,7 +381,7 @@ impl Transport for Hostile {
         let state = self.state();
         match (bar, offset) {
             (Bar::Config, IDENTITY) if state.doomed => Ok(u32::MAX),
-            (Bar::Config, IDENTITY) => Ok(0x45c4_1e60),
+            (Bar::Config, IDENTITY) => Ok(CHIP),
             (Bar::Config, LOADED) => Ok(FIRMWARE_LOADED),
             (Bar::Config, STATUS) if state.status == 0 && state.doomed => Err(gone()),
             (Bar::Config, STATUS) => Ok(state.status),
@@ -425,26 +422,11 @@ impl Transport for Hostile {
     }
 
     fn config_read(&self, offset: u16, width: Width) -> Result<u32> {
-        let state = self.state();
-        let word = match offset & !3 {
-            0x00 => 0x45c4_1e60,
-            0x04 => state.config.get(&4).copied().unwrap_or(0) & 0xffff | 1 << 20,
-            0x34 => 0x40,
-            0x40 => 0x0003_5001,
-            0x50 => 0x0080_6005,
-            0x60 => 0x0002_0010,
-            0x64 => 1 << 28,
-            0x68 => 2 << 12,
-            0x70 => 0x1043 << 16,
-            other => state.config.get(&other).copied().unwrap_or(0),
-        };
-        let bits = 8 * u32::from(width.bytes());
-        Ok(word >> (8 * (offset & 3)) & (u32::MAX >> (32 - bits)))
+        Ok(part(self.state().config.word(offset), offset, width))
     }
 
     fn config_write(&self, offset: u16, _: Width, value: u32) -> Result<()> {
-        let value = value << (8 * (offset & 3));
-        self.state().config.insert(offset & !3, value);
+        self.state().config.write(offset, value);
         Ok(())
     }
 
@@ -534,31 +516,17 @@ fuzz_target!(|input: &[u8]| {
     let [flags, input @ ..] = input else {
         return;
     };
-    let eventfd = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
     let transport = Arc::new(Hostile {
-        capabilities: Capabilities {
-            backend: "hostile",
-            confined: true,
-            interrupt: true,
-            // Without statuses and interrupts nothing would tell where a transfer ends.
-            coherent: flags & 12 != 8,
-            one_way_mappings: true,
-            file_mappings: flags & 16 == 0,
-            longest_list: 65_536,
-            map_granularity: 4096,
-            reset: ResetAbility {
-                at_open: false,
-                on_request: true,
-            },
-        },
-        interrupt: EventFd::from_value_and_flags(0, eventfd).expect("an eventfd"),
+        // Without statuses and interrupts nothing would tell where a transfer ends.
+        capabilities: capabilities(true, flags & 12 != 8, flags & 16 == 0),
+        interrupt: event(),
         state: Mutex::new(State {
             input: input.to_vec(),
             at: 0,
             doomed: false,
             status: 0,
             words: HashMap::new(),
-            config: HashMap::new(),
+            config: Config::default(),
             memory: Vec::new(),
             next_address: 0x10_0000,
             rings: [Ring::default(); 32],

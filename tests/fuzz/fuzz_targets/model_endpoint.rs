@@ -6,44 +6,22 @@
 
 #![no_main]
 
+#[path = "support/garbage.rs"]
+mod garbage;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use hailo_vfio::addr::Iova;
+use garbage::Garbage;
 use hailo_vfio::deadline::Deadline;
 use hailo_vfio::model::{Chip, ChipState, FaultPlan, Profile};
 use hailo_vfio::spec::register::Bar;
-use hailo_vfio::transport::local::{ByteEnables, DmaFault, Endpoint, Host};
+use hailo_vfio::transport::local::{ByteEnables, Endpoint};
 use libfuzzer_sys::fuzz_target;
 
 /// Accesses of one input.
 const MOST: usize = 4096;
 const REST: Duration = Duration::from_secs(10);
-
-/// The same bytes over and over, in the lower half of the address space.
-struct Garbage(Vec<u8>);
-
-impl Host for Garbage {
-    fn read(&self, address: Iova, into: &mut [u8]) -> Result<(), DmaFault> {
-        if self.0.is_empty() || address.0 >> 63 != 0 {
-            return Err(DmaFault {
-                address,
-                len: into.len(),
-                write: false,
-            });
-        }
-        let start = usize::try_from(address.0 & 0xffff).unwrap_or(0);
-        let bytes = self.0.iter().cycle().skip(start % self.0.len());
-        into.iter_mut().zip(bytes).for_each(|(to, &from)| *to = from);
-        Ok(())
-    }
-
-    fn write(&self, _: Iova, _: &[u8]) -> Result<(), DmaFault> {
-        Ok(())
-    }
-
-    fn interrupt(&self) {}
-}
 
 fn show(chip: &Chip, target: u32) {
     for (offset, word) in (0x700..).step_by(4).zip([0x17, 0, target & !0xfff, 0, 6]) {
@@ -111,7 +89,10 @@ fuzz_target!(|input: &[u8]| {
     let (accesses, _) = rest.as_chunks::<8>();
     let accesses = &accesses[..accesses.len().min(MOST) * 3 / 4];
     let memory = rest[accesses.len() * 8..].to_vec();
-    chip.attach(Arc::new(Garbage(memory)));
+    chip.attach(Arc::new(Garbage {
+        bytes: memory,
+        bits: 63,
+    }));
     chip.config_write(4, 6, ByteEnables::ALL);
     if matches!(first & 3, 1 | 2) {
         boot(&chip, first & 3);

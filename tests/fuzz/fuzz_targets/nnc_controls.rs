@@ -6,45 +6,23 @@
 
 #![no_main]
 
+#[path = "support/garbage.rs"]
+mod garbage;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use hailo_vfio::addr::Iova;
+use garbage::Garbage;
 use hailo_vfio::deadline::Deadline;
 use hailo_vfio::model::{Chip, FaultPlan};
 use hailo_vfio::spec::nnc::message::{Message, Response};
 use hailo_vfio::spec::nnc::opcode::Opcode;
 use hailo_vfio::spec::register::Bar;
-use hailo_vfio::transport::local::{ByteEnables, DmaFault, Endpoint, Host};
+use hailo_vfio::transport::local::{ByteEnables, Endpoint};
 use libfuzzer_sys::fuzz_target;
 use md5::{Digest, Md5};
 
 const REST: Duration = Duration::from_secs(10);
-
-/// Descriptors and data: the input over and over.
-struct Memory(Vec<u8>);
-
-impl Host for Memory {
-    fn read(&self, address: Iova, into: &mut [u8]) -> Result<(), DmaFault> {
-        if self.0.is_empty() || address.0 >> 40 != 0 {
-            return Err(DmaFault {
-                address,
-                len: into.len(),
-                write: false,
-            });
-        }
-        let start = usize::try_from(address.0 & 0xffff).unwrap_or(0);
-        let bytes = self.0.iter().cycle().skip(start % self.0.len());
-        into.iter_mut().zip(bytes).for_each(|(to, &from)| *to = from);
-        Ok(())
-    }
-
-    fn write(&self, _: Iova, _: &[u8]) -> Result<(), DmaFault> {
-        Ok(())
-    }
-
-    fn interrupt(&self) {}
-}
 
 fn write(chip: &Chip, offset: u32, word: u32) {
     chip.write(Bar::Access, offset, word, ByteEnables::ALL);
@@ -87,7 +65,11 @@ fuzz_target!(|input: &[u8]| {
     let Ok(chip) = Chip::new(profile.parse().unwrap(), FaultPlan::default()) else {
         return;
     };
-    chip.attach(Arc::new(Memory(rest.to_vec())));
+    // Descriptors and data are the input, too.
+    chip.attach(Arc::new(Garbage {
+        bytes: rest.to_vec(),
+        bits: 40,
+    }));
     chip.config_write(4, 6, ByteEnables::ALL);
     while let [opcode, doorbell, low, high, tail @ ..] = rest {
         let length = usize::from(u16::from_le_bytes([*low, *high]) % 1461);

@@ -5,44 +5,22 @@
 
 #![no_main]
 
+#[path = "support/garbage.rs"]
+mod garbage;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use hailo_vfio::addr::Iova;
+use garbage::Garbage;
 use hailo_vfio::deadline::Deadline;
 use hailo_vfio::model::{Chip, FaultPlan, Profile};
 use hailo_vfio::spec::nnc::context::{ActionKind, NOT_RUN};
 use hailo_vfio::spec::register::Bar;
-use hailo_vfio::transport::local::{ByteEnables, DmaFault, Endpoint, Host};
+use hailo_vfio::transport::local::{ByteEnables, Endpoint};
 use libfuzzer_sys::fuzz_target;
 use md5::{Digest, Md5};
 
 const REST: Duration = Duration::from_secs(10);
-
-/// Descriptors that make sense wherever a list is read, in the lower half of the address space.
-struct Anything;
-
-impl Host for Anything {
-    fn read(&self, address: Iova, into: &mut [u8]) -> Result<(), DmaFault> {
-        if address.0 >> 48 != 0 {
-            return Err(DmaFault {
-                address,
-                len: into.len(),
-                write: false,
-            });
-        }
-        for (at, byte) in into.iter_mut().enumerate() {
-            *byte = [2, 0, 2, 0, 0, 0, 1, 0][at % 8];
-        }
-        Ok(())
-    }
-
-    fn write(&self, _: Iova, _: &[u8]) -> Result<(), DmaFault> {
-        Ok(())
-    }
-
-    fn interrupt(&self) {}
-}
 
 fn put(chip: &Chip, offset: u32, bytes: &[u8]) {
     for (offset, chunk) in (offset..).step_by(4).zip(bytes.chunks(4)) {
@@ -120,7 +98,11 @@ fuzz_target!(|input: &[u8]| {
     let Ok(chip) = Chip::new(profile, FaultPlan::default()) else {
         return;
     };
-    chip.attach(Arc::new(Anything));
+    chip.attach(Arc::new(Garbage {
+        // A descriptor that makes sense wherever a list is read.
+        bytes: vec![2, 0, 2, 0, 0, 0, 1, 0],
+        bits: 48,
+    }));
     chip.config_write(4, 6, ByteEnables::ALL);
     let mut header = [0; 53];
     let dynamic = 1 + contexts % 3;
