@@ -61,8 +61,8 @@ pub(crate) struct Args {
     #[arg(required = true, value_name = "FILE.hef")]
     files: Vec<PathBuf>,
 
-    /// Run the frames of this file or folder, once unless --frames or --seconds says more; repeat it for other inputs,
-    /// or for frames that follow
+    /// Run the frames of this file or folder (- is standard input), once unless --frames or --seconds says more; repeat
+    /// it for other inputs, or for frames that follow
     #[arg(short, long = "input", value_name = "[STREAM=]FILE", value_parser = |text: &str| Ok::<_, Infallible>(Source::from(text)))]
     inputs: Vec<Source>,
 

@@ -6,14 +6,15 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
-use hailo_vfio::device::infer::Frame;
+use hailo_vfio::device::infer::{Frame, StreamInfo};
 use hailo_vfio::hef::{DataType, Order, VirtualStream};
 use hailo_vfio::{Error, ErrorKind};
 
 use super::image;
 use super::npy::{self, NpyError, shown};
 use super::tensor::{
-    Converter, Elements, Layout, data_type, interleaved, misfit, order, sides, to_usize, unusable,
+    Converter, Elements, Known, Layout, data_type, interleaved, misfit, order, sides, to_usize,
+    unusable,
 };
 use crate::exit::{Failure, Result};
 
@@ -26,15 +27,14 @@ pub(super) struct Source {
 
 impl From<&str> for Source {
     fn from(text: &str) -> Self {
-        match text.split_once('=') {
-            Some((stream, path)) => Self {
-                stream: Some(stream.to_owned()),
-                path: path.into(),
-            },
-            None => Self {
-                stream: None,
-                path: text.into(),
-            },
+        let (stream, path) = match text.split_once('=') {
+            Some((stream, path)) => (Some(stream.to_owned()), path),
+            None => (None, text),
+        };
+        let path = if path == "-" { "/dev/stdin" } else { path };
+        Self {
+            stream,
+            path: path.into(),
         }
     }
 }
@@ -83,6 +83,7 @@ pub(super) struct Inputs {
 
 #[derive(Debug)]
 struct Frames {
+    stream: Known,
     bytes: Vec<u8>,
     frame_bytes: usize,
 }
@@ -149,6 +150,7 @@ impl Inputs {
                 return Err(Failure::usage(action, next));
             }
             let mut frames = Frames {
+                stream: Known::from(*stream),
                 bytes: Vec::new(),
                 frame_bytes: to_usize(stream.frame_bytes),
             };
@@ -171,13 +173,35 @@ impl Inputs {
         }))
     }
 
+    /// The same for the inputs that the network has on this chip, in their order.
+    pub(super) fn fit(mut self, inputs: &[StreamInfo]) -> Result<Self> {
+        let mut streams = Vec::with_capacity(inputs.len());
+        for info in inputs {
+            let is = |of: &Frames| of.stream.is(info);
+            let Some(at) = self.streams.iter().position(is) else {
+                let action = format!(
+                    "{} has other frames on this chip, of {} bytes",
+                    info.name, info.frame_bytes
+                );
+                return Err(Failure::usage(
+                    action,
+                    "run it without --no-post-processing",
+                ));
+            };
+            streams.push(self.streams.swap_remove(at));
+        }
+        self.streams = streams;
+        Ok(self)
+    }
+
     /// Puts frame `number` in; after the last comes the first again.
     pub(super) fn fill(&self, number: u64, frame: &mut Frame) {
         for (frames, part) in self.streams.iter().zip(frame.inputs_mut()) {
             let count = u64::try_from(frames.count()).unwrap_or(u64::MAX);
             let start = to_usize(number % count) * frames.frame_bytes;
-            part.bytes_mut()
-                .copy_from_slice(&frames.bytes[start..start + frames.frame_bytes]);
+            let (frame, rest) = part.bytes_mut().split_at_mut(frames.frame_bytes);
+            frame.copy_from_slice(&frames.bytes[start..start + frames.frame_bytes]);
+            rest.fill(0);
         }
     }
 }

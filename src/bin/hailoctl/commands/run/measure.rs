@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 
 use hailo_vfio::device::Telemetry;
 use hailo_vfio::device::infer::{ConfigureOptions, Configured, Model, RuntimeOptions};
+use hailo_vfio::hef::Direction;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
+use super::input::Inputs;
 use super::outcome::{self, Outcome};
 use super::progress::{Bars, Loading, PACE};
 use super::runner::{Goal, Runner};
@@ -73,7 +75,16 @@ impl Setting<'_> {
         let loaded: Vec<_> = networks.iter().map(load).collect::<Result<_>>()?;
         let mut runners = Vec::with_capacity(loaded.len());
         for (network, (_, configured)) in networks.into_iter().zip(&loaded) {
-            let Network { inputs, saver, .. } = network;
+            let Network { hef, inputs, saver } = network;
+            let fit = |inputs: Inputs| inputs.fit(configured.inputs());
+            let inputs = inputs.map(fit).transpose()?;
+            let fit = |saver: Saver| {
+                let group = hef.group(&args.network);
+                let core = group.and_then(|group| group.raw_streams(Direction::DeviceToHost));
+                // Where the file does not say how the core's outputs are, they stay rows of numbers.
+                saver.fit(configured.outputs(), &core.unwrap_or_default())
+            };
+            let saver = saver.map(fit).transpose()?;
             let most = configured.queue_depth();
             let in_flight = args.in_flight.map_or(most, |wanted| wanted.get().min(most));
             runners.push(Runner::new(configured, in_flight, device, inputs, saver)?);
@@ -102,6 +113,9 @@ impl Setting<'_> {
                 outcomes.push(outcome);
             }
             outcome::tell(device, &outcomes, &self.expected, output)?;
+            if interrupted && args.output.is_some() {
+                output.note(format_args!("interrupted: no output is saved"))?;
+            }
         }
         drop(runners);
         if let Some(watched) = watched {

@@ -5,23 +5,26 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
-use hailo_vfio::device::infer::Frame;
+use hailo_vfio::device::infer::{Frame, StreamInfo};
 use hailo_vfio::hef::{DataType, VirtualStream};
 use hailo_vfio::{Error, ErrorKind};
 
 use super::npy;
-use super::tensor::{Converter, Layout, data_type, order, sides, unusable};
+use super::tensor::{Converter, Known, Layout, data_type, order, sides, to_usize, unusable};
 use crate::exit::{Failure, Result};
 
 /// The files of a network's outputs, under other names until they are whole; dropping it removes those.
 #[derive(Debug)]
 pub(super) struct Saver {
+    dir: PathBuf,
     files: Vec<Target>,
     frames: u64,
 }
 
 #[derive(Debug)]
 struct Target {
+    /// The stream; `None` where it is as the chip has it anyway.
+    stream: Option<Known>,
     path: PathBuf,
     part: PathBuf,
     file: BufWriter<File>,
@@ -70,10 +73,7 @@ pub(super) fn create(
     fs::create_dir_all(dir).map_err(|error| failed(dir, error))?;
     let mut taken = HashSet::new();
     let mut target = |stream: &VirtualStream| {
-        let path = dir.join(file_name(&stream.name));
-        if path.exists() {
-            return Err(failed(&path, io::ErrorKind::AlreadyExists.into()));
-        }
+        let path = free(dir, &stream.name)?;
         if !taken.insert(path.clone()) {
             let action = format!("two outputs would be saved as {}", path.display());
             let next = "run the networks one after the other, each into a folder of its own";
@@ -84,11 +84,21 @@ pub(super) fn create(
     let mut saver = |streams: &Vec<&VirtualStream>| {
         let files: Result<_> = streams.iter().map(|stream| target(stream)).collect();
         Ok(Saver {
+            dir: dir.to_owned(),
             files: files?,
             frames: 0,
         })
     };
     networks.iter().map(&mut saver).collect()
+}
+
+/// Where an output is saved: nothing is overwritten.
+fn free(dir: &Path, stream: &str) -> Result<PathBuf> {
+    let path = dir.join(file_name(stream));
+    if path.exists() {
+        return Err(failed(&path, io::ErrorKind::AlreadyExists.into()));
+    }
+    Ok(path)
 }
 
 /// Names of streams come out of a file: what could mean another folder goes.
@@ -113,16 +123,41 @@ impl Target {
         let order = order(stream, form.layout);
         let converter = Converter::new(stream, saved, order);
         let converter = converter.map_err(|error| unusable(&path, stream, error.to_string()))?;
+        let sides = sides(stream, order);
+        Self::open(Some(stream.into()), path, saved, sides, converter)
+    }
+
+    /// For an output of which only the elements are known.
+    fn flat(path: PathBuf, info: &StreamInfo) -> Result<Self> {
+        let size = to_usize(info.data_type.bytes().into());
+        let (data_type, size) = if info.frame_bytes.is_multiple_of(size) {
+            (info.data_type, size)
+        } else {
+            (DataType::Uint8, 1)
+        };
+        let converter = Converter::none(info.frame_bytes);
+        let sides = vec![info.frame_bytes / size];
+        Self::open(None, path, data_type, sides, converter)
+    }
+
+    fn open(
+        stream: Option<Known>,
+        path: PathBuf,
+        data_type: DataType,
+        sides: Vec<usize>,
+        converter: Converter,
+    ) -> Result<Self> {
         let mut part = path.clone().into_os_string();
         part.push(".part");
         let part = PathBuf::from(part);
         let file = File::create_new(&part).map_err(|error| failed(&part, error))?;
         let mut target = Self {
+            stream,
             path,
             part,
             file: BufWriter::new(file),
-            data_type: saved,
-            sides: sides(stream, order),
+            data_type,
+            sides,
             converter,
             whole: false,
         };
@@ -149,6 +184,43 @@ impl Target {
 }
 
 impl Saver {
+    /// The same for the outputs that the network has on this chip. Where no server makes those of the file, they are the
+    /// neural core's, in the core's order as `core` has it, or else with all elements along one side.
+    pub(super) fn fit(self, outputs: &[StreamInfo], core: &[VirtualStream]) -> Result<Self> {
+        let mut made = self.files;
+        let files: Vec<_> = outputs
+            .iter()
+            .map(|info| {
+                let at = made
+                    .iter()
+                    .position(|file| file.stream.as_ref().is_some_and(|of| of.is(info)));
+                at.map(|at| made.remove(at))
+            })
+            .collect();
+        // What is left would have the names of what is made now.
+        drop(made);
+        let raw = Form {
+            raw: true,
+            layout: None,
+        };
+        let made = |(file, info): (Option<Target>, &StreamInfo)| {
+            if let Some(file) = file {
+                return Ok(file);
+            }
+            let path = free(&self.dir, &info.name)?;
+            let is = |of: &&VirtualStream| Known::from(*of).is(info);
+            match core.iter().find(is) {
+                Some(stream) => Target::new(path, raw, stream),
+                None => Target::flat(path, info),
+            }
+        };
+        let files: Result<_> = files.into_iter().zip(outputs).map(made).collect();
+        Ok(Self {
+            files: files?,
+            ..self
+        })
+    }
+
     /// Appends the outputs of a frame.
     pub(super) fn add(&mut self, frame: &Frame) -> Result<()> {
         for (target, part) in self.files.iter_mut().zip(frame.outputs()) {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use hailo_vfio::device::infer::StreamInfo;
 use hailo_vfio::hef::{DataType, Direction, Order, VirtualStream};
 use hailo_vfio::transform::{Frame, Transform, TransformError};
 
@@ -102,6 +103,33 @@ pub(super) fn to_usize(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
+/// A stream by what tells whether its frames are those of the chip.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) name: String,
+    order: Order,
+    /// Of a frame.
+    bytes: usize,
+}
+
+impl From<&VirtualStream> for Known {
+    fn from(stream: &VirtualStream) -> Self {
+        Self {
+            name: stream.name.clone(),
+            order: stream.order,
+            bytes: to_usize(stream.frame_bytes),
+        }
+    }
+}
+
+impl Known {
+    /// Whether the chip has the same frames, up to what fills them to a multiple of 8 bytes.
+    pub(super) fn is(&self, info: &StreamInfo) -> bool {
+        (&self.name, self.order) == (&info.name, info.order)
+            && [self.bytes, self.bytes.next_multiple_of(8)].contains(&info.frame_bytes)
+    }
+}
+
 /// Between frames of one stream in another type or order and in its own.
 #[derive(Debug)]
 pub(super) struct Converter {
@@ -158,6 +186,17 @@ impl Converter {
         })
     }
 
+    /// No way: frames of so many bytes stay as they are.
+    pub(super) fn none(native: usize) -> Self {
+        Self {
+            transform: None,
+            output: true,
+            native,
+            padded: Vec::new(),
+            other: Vec::new(),
+        }
+    }
+
     /// Bytes of a frame in the other type and order.
     pub(super) fn other_bytes(&self) -> usize {
         match &self.transform {
@@ -167,13 +206,14 @@ impl Converter {
         }
     }
 
-    /// Converts one frame, of [`Self::other_bytes`] for an input, of the stream for an output.
+    /// Converts one frame, of [`Self::other_bytes`] for an input, of the stream for an output; what the chip fills up the
+    /// latter with is dropped.
     pub(super) fn frame<'a>(&'a mut self, from: &'a [u8]) -> &'a [u8] {
         let Some(transform) = &self.transform else {
-            return from;
+            return &from[..self.native];
         };
         let moved = if self.output {
-            self.padded[..self.native].copy_from_slice(from);
+            self.padded[..self.native].copy_from_slice(&from[..self.native]);
             transform.apply(&self.padded, &mut self.other)
         } else {
             transform.apply(from, &mut self.padded)
