@@ -4,106 +4,51 @@ use super::*;
 use crate::spec::config_bar::{InterruptStatus, WINDOW_LEN};
 use crate::spec::register::{Register, RegisterInfo};
 use crate::transport::bars::Bars;
-use crate::transport::{ResetAbility, Segment, TransportError};
+use crate::transport::local::{ByteEnables, Endpoint, Host, LocalTransport};
 use std::io::{self, Cursor, Write};
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// A device of one word a place: reads give what was written, or the offset.
-#[derive(Debug)]
-struct Fake {
-    capabilities: Capabilities,
-    words: Mutex<std::collections::HashMap<(Bar, u32), u32>>,
-    event: std::os::fd::OwnedFd,
+/// A device of one word a place: reads give what was written, or the offset. It has MSI and a function level reset.
+#[derive(Debug, Default)]
+struct Fake(Mutex<std::collections::HashMap<(Bar, u32), u32>>);
+
+impl Endpoint for Fake {
+    fn bar_len(&self, bar: Bar) -> u32 {
+        bar.usual_len()
+    }
+
+    fn read(&self, bar: Bar, offset: u32) -> u32 {
+        let words = self.0.lock().unwrap();
+        words.get(&(bar, offset)).copied().unwrap_or(offset)
+    }
+
+    fn write(&self, bar: Bar, offset: u32, value: u32, _: ByteEnables) {
+        self.0.lock().unwrap().insert((bar, offset), value);
+    }
+
+    fn config_read(&self, offset: u16) -> u32 {
+        match offset {
+            0x00 => 0x45c4_1e60,
+            0x04 => 0x0010_0000,
+            0x34 => 0x50,
+            0x50 => 0x6005,
+            0x60 => 0x0010,
+            other => other.into(),
+        }
+    }
+
+    fn config_write(&self, _: u16, _: u32, _: ByteEnables) {}
+
+    fn attach(&self, _: Arc<dyn Host>) {}
+
+    fn detach(&self) {}
+
+    fn reset(&self) {}
 }
 
-impl Fake {
-    fn new() -> Self {
-        Self {
-            capabilities: Capabilities {
-                backend: "fake",
-                confined: true,
-                interrupt: true,
-                coherent: true,
-                one_way_mappings: true,
-                file_mappings: false,
-                longest_list: 65_536,
-                map_granularity: 4096,
-                reset: ResetAbility {
-                    at_open: false,
-                    on_request: true,
-                },
-            },
-            words: Mutex::default(),
-            event: tempfile::tempfile().unwrap().into(),
-        }
-    }
-}
-
-impl Transport for Fake {
-    fn name(&self) -> &str {
-        "fake"
-    }
-
-    fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
-    }
-
-    fn region(&self, bar: Bar) -> Region {
-        Region {
-            len: bar.usual_len(),
-            mapped: true,
-        }
-    }
-
-    fn read32(&self, bar: Bar, offset: u32) -> Result<u32> {
-        if offset >= bar.usual_len() {
-            return Err(TransportError::BadOffset {
-                region: "fake",
-                offset,
-                len: bar.usual_len(),
-            });
-        }
-        let words = self.words.lock().unwrap();
-        Ok(words.get(&(bar, offset)).copied().unwrap_or(offset))
-    }
-
-    fn write32(&self, bar: Bar, offset: u32, value: u32) -> Result<()> {
-        self.words.lock().unwrap().insert((bar, offset), value);
-        Ok(())
-    }
-
-    fn config_read(&self, offset: u16, _: Width) -> Result<u32> {
-        Ok(offset.into())
-    }
-
-    fn config_write(&self, _: u16, _: Width, _: u32) -> Result<()> {
-        Ok(())
-    }
-
-    fn arm_interrupt(&self) -> Result<Option<BorrowedFd<'_>>> {
-        use std::os::fd::AsFd;
-        Ok(Some(self.event.as_fd()))
-    }
-
-    fn disarm_interrupt(&self) -> Result<()> {
-        Ok(())
-    }
-
-    fn map(&self, memory: &Arc<HostMemory>, _: Placement, _: Direction) -> Result<Segments> {
-        Ok(Segments(vec![Segment {
-            address: crate::addr::Iova(0x1_0000),
-            len: memory.len(),
-        }]))
-    }
-
-    fn unmap(&self, _: &Segments) -> Result<()> {
-        Ok(())
-    }
-
-    fn reset(&self) -> Result<()> {
-        Ok(())
-    }
+fn fake() -> Arc<dyn Transport> {
+    Arc::new(LocalTransport::open("fake", Arc::new(Fake::default())).unwrap())
 }
 
 /// Bytes that a recorder writes and a test reads.
@@ -145,7 +90,7 @@ fn session(device: &dyn Transport) -> Result<Vec<u32>> {
 fn recorded() -> String {
     let bytes = Shared::default();
     let recorder = Arc::new(Recorder::new(bytes.clone()));
-    session(&Tracer::recording(Arc::new(Fake::new()), recorder.clone())).unwrap();
+    session(&Tracer::recording(fake(), recorder.clone())).unwrap();
     recorder.finish().unwrap();
     let bytes = bytes.0.lock().unwrap();
     String::from_utf8(bytes.clone()).unwrap()
@@ -160,7 +105,7 @@ fn replay(text: &str) -> Replay {
 
 #[test]
 fn every_access_is_counted_where_it_belongs() {
-    let tracer = Tracer::new(Arc::new(Fake::new()));
+    let tracer = Tracer::new(fake());
     session(&tracer).unwrap();
     let expected = Counts {
         bar0: BarCounts {
@@ -221,7 +166,7 @@ fn an_access_is_told_by_register_and_fields() {
 #[test]
 fn a_replay_answers_as_the_device_did() {
     let text = recorded();
-    let expected = session(&Fake::new()).unwrap();
+    let expected = session(&*fake()).unwrap();
     let replay = replay(&text);
     assert_eq!(session(&replay).unwrap(), expected);
     assert_eq!(replay.remaining(), 0);
@@ -318,7 +263,7 @@ impl Write for Full {
 #[test]
 fn a_full_disk_ends_the_recording_and_not_the_session() {
     let recorder = Arc::new(Recorder::new(Full));
-    session(&Tracer::recording(Arc::new(Fake::new()), recorder.clone())).unwrap();
+    session(&Tracer::recording(fake(), recorder.clone())).unwrap();
     let error = recorder.finish().unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
 }
