@@ -10,6 +10,8 @@ mod nnc;
 mod oracle;
 #[path = "support/hef/mod.rs"]
 mod support;
+#[path = "support/vectors.rs"]
+mod vectors;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -40,7 +42,7 @@ fn bench(mode: Mode) -> Bench {
 }
 
 fn sample(name: &str) -> Hef {
-    Hef::open(nnc::golden("hef").join(name).with_extension("hef")).unwrap()
+    Hef::open(vectors::golden("hef").join(name).with_extension("hef")).unwrap()
 }
 
 /// What any program does: it knows nothing of modes.
@@ -295,7 +297,7 @@ fn what_nnc_mode_can_not_do_is_refused_by_name() {
 
 #[test]
 fn an_image_that_is_not_as_large_as_its_planes_is_refused() {
-    let mut bytes = std::fs::read(nnc::golden("hef").join("v3_planes_nv12.hef")).unwrap();
+    let mut bytes = std::fs::read(vectors::golden("hef").join("v3_planes_nv12.hef")).unwrap();
     // Height 4, width 8, and 2 instead of 3 features.
     let shape = [0x20, 4, 0x28, 8, 0x30, 3];
     let at = bytes.windows(6).position(|found| found == shape).unwrap();

@@ -8,6 +8,8 @@ mod bench;
 mod nnc;
 #[path = "support/hef/mod.rs"]
 mod support;
+#[path = "support/vectors.rs"]
+mod vectors;
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -78,7 +80,7 @@ impl Loop {
 /// In NNC mode one whose core waits for something.
 fn hef(mode: Mode) -> Hef {
     match mode {
-        Mode::Soc => Hef::open(nnc::golden("hef/v3_single.hef")).unwrap(),
+        Mode::Soc => Hef::open(vectors::golden("hef/v3_single.hef")).unwrap(),
         Mode::Nnc => nnc::two_contexts(),
     }
 }

@@ -4,15 +4,16 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
+#[path = "support/vectors.rs"]
+mod vectors;
 
 use std::os::fd::AsFd;
-use std::path::Path;
 
 use hailo_vfio::spec::register::Bar;
 use hailo_vfio::transport::{Transport, Width};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use serde_json::Value;
 use support::{Bench, each_way};
+use vectors::{bytes, vector};
 
 /// A host with no more than the transport.
 struct Host(std::sync::Arc<dyn Transport>);
@@ -57,18 +58,6 @@ impl Host {
     }
 }
 
-fn vector(name: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/nnc");
-    let text = std::fs::read_to_string(path.join(format!("{name}.json"))).unwrap();
-    serde_json::from_str(&text).unwrap()
-}
-
-fn hex(value: &Value) -> Vec<u8> {
-    let text = value.as_str().unwrap().as_bytes();
-    let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-    text.chunks(2).map(digits).collect()
-}
-
 #[test]
 fn vectors_are_answered_the_same_way_wherever_the_host_is() {
     each_way(|way| {
@@ -81,13 +70,13 @@ fn vectors_are_answered_the_same_way_wherever_the_host_is() {
             "core_identify",
         ] {
             let vector = vector(name);
-            let request = hex(&vector["request_hex"]);
-            let mut image = hex(&vector["request_md5_hex"]);
+            let request = bytes(&vector["request_hex"]);
+            let mut image = bytes(&vector["request_md5_hex"]);
             image.extend(u32::try_from(request.len()).unwrap().to_le_bytes());
             image.extend(request);
             let doorbell = u32::try_from(vector["doorbell_value"].as_u64().unwrap()).unwrap();
             let told = host.exchange(&image, doorbell);
-            assert_eq!(told, hex(&vector["response_hex"]), "{name} {way:?}");
+            assert_eq!(told, bytes(&vector["response_hex"]), "{name} {way:?}");
         }
         bench.assert_no_complaints();
     });
@@ -104,7 +93,7 @@ fn events_and_log_rings_are_seen_wherever_the_host_is() {
         let slot = host.bytes(0xc80, 4 + 44);
         assert_eq!(
             slot,
-            hex(&vector("event_temperature")["mailbox_hex"]),
+            bytes(&vector("event_temperature")["mailbox_hex"]),
             "{way:?}"
         );
         for ring in [0x2000, 0x3000] {

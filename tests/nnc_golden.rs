@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "what cannot be had fails the test")]
 
+#[path = "support/vectors.rs"]
+mod vectors;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use hailo_vfio::spec::firmware::Version;
 use hailo_vfio::spec::nnc::command::{Command, check};
@@ -22,13 +24,10 @@ use hailo_vfio::spec::nnc::switch::{
 };
 use hailo_vfio::spec::nnc::{log, memory, misc, power, state, stored, switch};
 use serde_json::Value;
-
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/nnc")
-}
+use vectors::{golden, unhex, vector as sample};
 
 fn samples() -> BTreeMap<String, Value> {
-    let files = fs::read_dir(golden()).unwrap();
+    let files = fs::read_dir(golden("nnc")).unwrap();
     let samples: BTreeMap<_, _> = files
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|e| e == "json"))
@@ -44,28 +43,14 @@ fn samples() -> BTreeMap<String, Value> {
     samples
 }
 
-fn sample(name: &str) -> Value {
-    serde_json::from_slice(&fs::read(golden().join(format!("{name}.json"))).unwrap()).unwrap()
-}
-
-fn hex(text: &str) -> Vec<u8> {
-    let digits = text.as_bytes().chunks(2);
-    digits
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
-}
-
 fn bytes(sample: &Value, key: &str) -> Option<Vec<u8>> {
-    sample[key].as_str().map(hex)
+    sample[key].as_str().map(unhex)
 }
 
 /// The parameters that an independent program found in a message.
 fn expected_parameters(header: &Value) -> Vec<Vec<u8>> {
     let parameters = header["parameters"].as_array().unwrap();
-    parameters
-        .iter()
-        .map(|p| hex(p.as_str().unwrap()))
-        .collect()
+    parameters.iter().map(vectors::bytes).collect()
 }
 
 #[test]
@@ -361,7 +346,7 @@ fn context_switch_controls_hold_what_the_samples_say() {
 #[test]
 fn bad_requests_fail_where_the_samples_say() {
     let parse = |name: &str| {
-        let bytes = hex(sample(name)["decoded"]["bad_request_hex"].as_str().unwrap());
+        let bytes = vectors::bytes(&sample(name)["decoded"]["bad_request_hex"]);
         Request::parse(&bytes).map(drop).unwrap_err()
     };
     assert_eq!(
@@ -453,7 +438,7 @@ fn every_event_is_decoded_and_encoded() {
             "{name}"
         );
         assert_eq!(notification.encode(EventForm::Current), bytes, "{name}");
-        let slot = hex(sample["mailbox_hex"].as_str().unwrap());
+        let slot = vectors::bytes(&sample["mailbox_hex"]);
         let length = u16::try_from(bytes.len()).unwrap().to_le_bytes();
         assert_eq!(slot, [&[1, 0], &length[..], &bytes].concat(), "{name}");
     }

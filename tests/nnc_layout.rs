@@ -2,30 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
-use std::fs;
-use std::path::{Path, PathBuf};
+#[path = "support/vectors.rs"]
+mod vectors;
 
 use hailo_vfio::spec::nnc::context::{
     Action, ActionKind, ApplicationHeader, ContextKind, MAX_CHUNK, Step, Walk,
 };
 use serde_json::{Map, Value};
-
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/nnc")
-}
-
-fn vector(name: &str) -> Value {
-    let path = folder().join(name).with_extension("json");
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
-}
-
-fn bytes(hex: &Value) -> Vec<u8> {
-    let text = hex.as_str().unwrap();
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
-}
+use vectors::{bytes, vector};
 
 fn walk(list: &[u8]) -> Vec<Step> {
     Walk::new(list).collect::<Result<_, _>>().unwrap()

@@ -8,6 +8,8 @@
 
 #[path = "support/hef/mod.rs"]
 mod support;
+#[path = "support/vectors.rs"]
+mod vectors;
 
 #[path = "support/nnc.rs"]
 mod nnc;
@@ -20,8 +22,9 @@ use hailo_vfio::hef::{DeviceArch, Hef};
 use hailo_vfio::nnc::plan::{BufferUse, ListId, ListUse, Parameters, Plan, slots, variant};
 use hailo_vfio::spec::nnc::context::{Step, Walk};
 use md5::Digest as _;
-use nnc::{bytes, golden, hex, vector};
+use nnc::hex;
 use serde_json::Value;
+use vectors::{bytes, golden, vector};
 
 /// Addresses of a plan's lists, learned from the bytes it must give.
 #[derive(Default)]

@@ -7,6 +7,8 @@
 
 #[path = "support/hef/mod.rs"]
 mod support;
+#[path = "support/vectors.rs"]
+mod vectors;
 
 #[path = "support/nnc.rs"]
 mod nnc;
@@ -18,9 +20,8 @@ use hailo_vfio::addr::Iova;
 use hailo_vfio::hef::{Action, Connection, DeviceArch, Direction, Hef, Trigger};
 use hailo_vfio::nnc::plan::{Parameters, Plan, Reason, variant};
 use hailo_vfio::spec::nnc::context::Walk;
-use nnc::{
-    Network, allow, between, from_device, golden, hex, input, layer, lcu, op, output, to_device,
-};
+use nnc::{Network, allow, between, from_device, hex, input, layer, lcu, op, output, to_device};
+use vectors::golden;
 
 fn plan(hef: &Hef, parameters: &Parameters) -> Result<Plan, String> {
     let group = &hef.groups()[0];

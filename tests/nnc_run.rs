@@ -10,6 +10,8 @@ mod nnc;
 mod oracle;
 #[path = "support/hef/mod.rs"]
 mod support;
+#[path = "support/vectors.rs"]
+mod vectors;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +25,9 @@ use hailo_vfio::infer::{Cache, ConfigureOptions, Left};
 use hailo_vfio::nnc::infer::{Cause, InferError, Run, Runtime};
 use hailo_vfio::spec::board::Mode;
 use hailo_vfio::transport::Transport;
-use nnc::{caches, golden, ring, two_contexts, worked_example};
+use nnc::{caches, ring, two_contexts, worked_example};
 use oracle::Network;
+use vectors::golden;
 
 const PROFILE: &str = "default,mode=nnc,timing=off,loaded=5.2.0";
 

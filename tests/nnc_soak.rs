@@ -12,6 +12,8 @@ mod nnc;
 mod oracle;
 #[path = "support/hef/mod.rs"]
 mod support;
+#[path = "support/vectors.rs"]
+mod vectors;
 
 use std::fs;
 use std::sync::Arc;
@@ -71,7 +73,7 @@ fn frames_and_switches_leave_nothing_behind() {
         let model = runtime.load(&hef, "").unwrap();
         Network::new(model.configure(&options).unwrap(), &hef, "")
     };
-    let shared = Hef::open(nnc::golden("hef/v3_multi_network.hef")).unwrap();
+    let shared = Hef::open(vectors::golden("hef/v3_multi_network.hef")).unwrap();
     let networks = [
         configure(nnc::worked_example(), 1),
         configure(nnc::two_contexts(), 4),

@@ -5,6 +5,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "support/vectors.rs"]
+mod vectors;
+
 use std::sync::{Arc, Mutex};
 
 use hailo_vfio::addr::Iova;
@@ -23,6 +26,7 @@ use hailo_vfio::spec::rpc::types::{
 };
 use hailo_vfio::transport::local::{ByteEnables, DmaFault, Endpoint, Host, LocalTransport};
 use hailo_vfio::transport::{Direction, Transport};
+use vectors::unhex;
 
 /// What the chip was told: register writes, and what it read of the host's memory.
 #[derive(Debug, Default)]
@@ -107,15 +111,9 @@ fn tapped() -> (Arc<Heard>, Arc<dyn Transport>, Device) {
     (heard, transport, device)
 }
 
-fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<char> = text.chars().filter(char::is_ascii_hexdigit).collect();
-    let byte = |pair: &[char]| u8::from_str_radix(&String::from_iter(pair), 16).unwrap();
-    digits.chunks(2).map(byte).collect()
-}
-
 /// Five words in ascending order, then the doorbell.
 fn rung(request: &str) -> Vec<(u32, u32)> {
-    let mut bytes = hex(request);
+    let mut bytes = unhex(request);
     bytes.resize(20, 0);
     let words = bytes.as_chunks::<4>().0.iter().copied();
     let writes = (0..).step_by(4).zip(words.map(u32::from_le_bytes));
@@ -233,7 +231,7 @@ fn the_driver_sends_the_worked_bytes_through_its_rings() {
             0,
         ),
     ] {
-        let mut message = hex(&format!("32 44 55 8A|{request}"));
+        let mut message = unhex(&format!("32 44 55 8A|{request}"));
         message.resize(2068, 0); // What the area behind a body holds is zero.
         expected.extend(message);
         expected.extend(vec![0xa5; buffer]);

@@ -7,38 +7,14 @@
     reason = "every test binary uses a part of it, and a test may fail"
 )]
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
 use hailo_vfio::hef::{
     Action, Body, ConfigPiece, Connection, Context, CoreOp, DataType, Direction, EdgeLayer, Hef,
     Layer, LayerQuantization, NmsIdle, Operation, Order, Peer, Program, RegisterValue,
     RegisterWrite, Sequencer, Shape, Trigger,
 };
-use serde_json::Value;
 
 use crate::support::model::{Description, Group};
 use crate::support::random::Sample;
-
-pub(crate) fn golden(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(path)
-}
-
-/// A vector of the specification.
-pub(crate) fn vector(name: &str) -> Value {
-    let path = golden("nnc").join(name).with_extension("json");
-    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
-}
-
-pub(crate) fn bytes(hex: &Value) -> Vec<u8> {
-    let text = hex.as_str().unwrap();
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
-        .collect()
-}
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

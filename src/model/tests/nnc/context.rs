@@ -1,7 +1,7 @@
 //! Networks loaded and run by a host that knows no more than bytes and registers.
 
 use super::super::host::VDMA;
-use super::net::{List, Net, Upload, golden, hex, noise};
+use super::net::{List, Net, Upload, bytes, golden, hex, noise};
 use crate::model::nnc::output::{ConfigDigest, config_key, context_key, fill_output, frame_seed};
 
 const CONFIG: u64 = 0x10_0001_0000;
@@ -174,7 +174,7 @@ fn the_worked_example_runs_from_its_own_bytes() {
         "cs_context_dynamic0",
         "cs_status_enable",
     ] {
-        let answer = net.send(&hex(golden(name)["request_hex"].as_str().unwrap()));
+        let answer = net.send(&bytes(&golden(name)["request_hex"]));
         assert!(answer.ok(), "{name}: {answer:x?}, {:?}", net.complaints());
     }
     // Both boundary channels are open on their lists, with nothing available.
@@ -190,9 +190,7 @@ fn the_worked_example_runs_from_its_own_bytes() {
     }
     memory.infer(&mut net, 40, 1);
     net.wait_interrupts(1 << 1 | 1 << 16);
-    let answer = net.send(&hex(golden("cs_status_reset")["request_hex"]
-        .as_str()
-        .unwrap()));
+    let answer = net.send(&bytes(&golden("cs_status_reset")["request_hex"]));
     assert!(answer.ok());
     assert_eq!(net.bench.read(VDMA, Net::side(1)) & 3, 0);
     assert_eq!(net.bench.read(VDMA, Net::side(16)) & 3, 0);
@@ -282,9 +280,7 @@ fn headers_and_constants_are_told() {
     let header = &net.does(54, &[]).parameters[0];
     assert_eq!((header.len(), header[0]), (1379, 1));
     assert_eq!(header[1..54], upload.header);
-    let constants = net.send(&hex(golden("get_hw_consts")["request_hex"]
-        .as_str()
-        .unwrap()));
+    let constants = net.send(&bytes(&golden("get_hw_consts")["request_hex"]));
     assert_eq!(
         constants.parameters,
         [hex("08000000ff3f002000200040000000500000")]
@@ -383,7 +379,7 @@ fn what_the_vendor_s_library_uploads_is_taken() {
                 vec![0; usize::try_from(list[1].as_u64().unwrap()).unwrap() * 16],
             );
         }
-        let answer = net.control(32, &[&hex(plan["header"].as_str().unwrap())]);
+        let answer = net.control(32, &[&bytes(&plan["header"])]);
         assert!(answer.ok(), "{name}: {answer:x?}: {:?}", net.complaints());
         for context in plan["contexts"].as_array().unwrap() {
             let kind = match context["kind"].as_str().unwrap() {
@@ -392,7 +388,7 @@ fn what_the_vendor_s_library_uploads_is_taken() {
                 "preliminary" => 0,
                 _ => 1,
             };
-            let answer = net.context(kind, &hex(context["data"].as_str().unwrap()), 1461);
+            let answer = net.context(kind, &bytes(&context["data"]), 1461);
             assert!(answer.ok(), "{name}: {answer:x?}: {:?}", net.complaints());
         }
         assert_eq!(net.complaints(), [""; 0], "{name}");

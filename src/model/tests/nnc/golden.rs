@@ -1,39 +1,25 @@
 //! The vectors of the specification, which were made without this project: each request is sent as it is, and where the
 //! answer does not depend on made-up values, it has to be that of the vector.
 
-use std::fs;
-use std::path::Path;
-
 use serde_json::Value;
 
 use super::super::host::*;
 use super::host::*;
+use super::net::{bytes, golden as vector};
 use crate::model::{Fault, NncFault, NncWrong};
-
-fn vector(name: &str) -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/nnc");
-    let text = fs::read_to_string(path.join(format!("{name}.json"))).unwrap();
-    serde_json::from_str(&text).unwrap()
-}
-
-fn hex(value: &Value) -> Vec<u8> {
-    let text = value.as_str().unwrap().as_bytes();
-    let digits = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-    text.chunks(2).map(digits).collect()
-}
 
 /// Request, answer, doorbell.
 fn exchange(name: &str) -> (Vec<u8>, Vec<u8>, u32) {
     let vector = vector(name);
     let request = match &vector["request_hex"] {
-        Value::Null => hex(&vector["decoded"]["bad_request_hex"]),
-        request => hex(request),
+        Value::Null => bytes(&vector["decoded"]["bad_request_hex"]),
+        request => bytes(request),
     };
     let cpu = match vector["cpu"].as_str() {
         Some("core") => CORE,
         _ => APPLICATION,
     };
-    (request, hex(&vector["response_hex"]), cpu)
+    (request, bytes(&vector["response_hex"]), cpu)
 }
 
 #[test]
@@ -137,7 +123,7 @@ fn a_damaged_digest_is_answered_as_in_the_vectors() {
 #[test]
 fn a_request_lies_in_the_bar_as_in_the_vectors() {
     let mut bench = Bench::nnc("", "none");
-    let image = hex(&vector("identify")["bar4_request_image_hex"]);
+    let image = bytes(&vector("identify")["bar4_request_image_hex"]);
     for (word, value) in (0..).zip(image.as_chunks::<4>().0) {
         bench.write(ACCESS, 4 * word, u32::from_le_bytes(*value));
     }
@@ -171,7 +157,7 @@ fn events_are_those_of_the_vectors() {
         bench.chip.add_fault(Fault::Nnc(fault));
         bench.settle();
         let told = bench.take_notification().unwrap();
-        let event = hex(&vector(name)["event_hex"]);
+        let event = bytes(&vector(name)["event_hex"]);
         // Id, count and length; the values where they are the same.
         assert_eq!(
             (told.len(), &told[16..28]),

@@ -2,7 +2,7 @@
 
 use super::context::Memory;
 use super::mistakes::{ACTIVATION, FIRST, PRELIMINARY, Patch, SECOND, SWITCHING, assert_refused};
-use super::net::{Net, Upload, hex, noise};
+use super::net::{Net, Upload, bytes, noise};
 use crate::spec::nnc::context::{
     Action, ActionKind, BufferInfo, BufferType, ChannelId, Direction, Walk,
 };
@@ -46,10 +46,10 @@ fn recorded(net: &Net, name: &str) -> Upload {
     let kinds = [3, 2, 0, 1, 1, 1];
     let contexts = plan["contexts"].as_array().unwrap().iter();
     Upload {
-        header: hex(plan["header"].as_str().unwrap()),
+        header: bytes(&plan["header"]),
         contexts: kinds
             .into_iter()
-            .zip(contexts.map(|context| hex(context["data"].as_str().unwrap())))
+            .zip(contexts.map(|context| bytes(&context["data"])))
             .collect(),
     }
 }

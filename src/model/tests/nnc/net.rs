@@ -2,6 +2,7 @@
 //! nothing with the driver in this library.
 
 use super::super::host::{ACCESS, Bench, LONG, VDMA};
+pub(super) use super::super::rpc::hex;
 use super::host::{digest, request};
 use crate::deadline::Deadline;
 
@@ -332,12 +333,9 @@ pub(super) fn noise(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<char> = text.chars().collect();
-    digits
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(&pair.iter().collect::<String>(), 16).unwrap())
-        .collect()
+/// The bytes of a text in a vector.
+pub(super) fn bytes(value: &serde_json::Value) -> Vec<u8> {
+    hex(value.as_str().unwrap())
 }
 
 /// A vector that comes with the specification.
@@ -361,9 +359,7 @@ impl Upload {
     pub(super) fn example() -> Self {
         let data = |name: &str, parameter: usize| {
             let vector = golden(name);
-            hex(vector["decoded"]["request_header"]["parameters"][parameter]
-                .as_str()
-                .unwrap())
+            bytes(&vector["decoded"]["request_header"]["parameters"][parameter])
         };
         Self {
             header: data("cs_set_network_group_header", 0),
@@ -381,11 +377,11 @@ impl Upload {
         let vector = golden("cs_two_contexts");
         let contexts = vector["contexts"].as_array().unwrap().iter();
         Self {
-            header: hex(vector["header_hex"].as_str().unwrap()),
+            header: bytes(&vector["header_hex"]),
             contexts: contexts
                 .map(|context| {
                     let kind = u8::try_from(context["context_type"].as_u64().unwrap()).unwrap();
-                    (kind, hex(context["data_hex"].as_str().unwrap()))
+                    (kind, bytes(&context["data_hex"]))
                 })
                 .collect(),
         }
