@@ -261,7 +261,13 @@ impl Channel {
             return Ok(false);
         }
         self.options.signal = CompletionSignal::Interrupt;
-        let done = self.is_done(last, count)?;
+        let counted = self.is_done(last, count);
+        self.options.signal = CompletionSignal::Memory;
+        let done = match counted {
+            // Behind the status words, which may come first: no news, and no close either.
+            Err(DmaError::OutOfStep { problem, .. }) if problem.found <= self.ring.len() => false,
+            counted => counted?,
+        };
         // What the device wrote before it answered the read is there now: it may be done since the first look.
         let list = self.list.as_ref();
         let list = list.ok_or(DmaError::NotStarted(self.number))?;
@@ -272,8 +278,7 @@ impl Channel {
                 self.transport.name(),
                 self.number
             );
-        } else {
-            self.options.signal = CompletionSignal::Memory;
+            self.options.signal = CompletionSignal::Interrupt;
         }
         Ok(done)
     }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hailo_vfio::addr::Iova;
+use hailo_vfio::spec::descriptor::Status;
 use hailo_vfio::spec::register::Bar;
 use hailo_vfio::transport::local::{ByteEnables, Endpoint, Host};
 
@@ -44,6 +45,13 @@ impl Registers {
     /// Says that everything up to `index` was fetched and processed.
     pub(crate) fn finish(&self, base: u32, index: u32) {
         self.set(base + 4, index << 16 | index);
+    }
+
+    /// Writes the status word of descriptor `index`.
+    pub(crate) fn mark_done(&self, base: u32, index: u64) {
+        let status = Iova(self.list(base).0 + 16 * index + 12);
+        let done = Status::new(0, false).0.to_le_bytes();
+        self.host().write(status, &done).unwrap();
     }
 
     /// Where the list of the side at `base` is.

@@ -383,6 +383,8 @@ impl Core {
         self.pump();
         let mut state = self.state();
         let usable = state.over.is_none() && state.trouble.is_none();
+        // Otherwise somebody may be about to stop it: closed channels are no failure then.
+        let usable = usable && (state.steady || state.draining);
         let Some(network) = state.running().filter(|_| usable) else {
             return;
         };
