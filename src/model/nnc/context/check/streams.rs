@@ -8,6 +8,16 @@ use crate::spec::nnc::context::{
 };
 
 impl Checker<'_, '_> {
+    fn descriptors(&self, found: BufferType) -> Checked {
+        need!(
+            self,
+            found == BufferType::DESCRIPTORS,
+            other::STREAM_BUFFER,
+            "buffer of type {found}"
+        );
+        Ok(())
+    }
+
     /// What is bound to `channel`, which is said to carry `stream`.
     fn carrier(&self, channel: ChannelId, stream: u8) -> Result<Option<Layer>, Problem> {
         let Some(layer) = self.active[usize::from(channel.raw())] else {
@@ -42,12 +52,7 @@ impl Checker<'_, '_> {
         };
         self.channel(channel.raw(), Direction::HOST_TO_DEVICE)?;
         self.network(network)?;
-        need!(
-            self,
-            buffer_type == BufferType::DESCRIPTORS,
-            other::STREAM_BUFFER,
-            "buffer of type {buffer_type}"
-        );
+        self.descriptors(buffer_type)?;
         let Some(layer) = self.carrier(channel, stream)? else {
             return Ok(());
         };
@@ -140,12 +145,7 @@ impl Checker<'_, '_> {
                 buffer_type,
                 ..
             } => {
-                need!(
-                    self,
-                    buffer_type == BufferType::DESCRIPTORS,
-                    other::STREAM_BUFFER,
-                    "buffer of type {buffer_type}"
-                );
+                self.descriptors(buffer_type)?;
                 let role = self
                     .active
                     .get(usize::from(channel.raw()))
@@ -275,12 +275,7 @@ impl Checker<'_, '_> {
             },
         )?;
         self.network(network)?;
-        need!(
-            self,
-            buffer_type == BufferType::DESCRIPTORS,
-            other::STREAM_BUFFER,
-            "buffer of type {buffer_type}"
-        );
+        self.descriptors(buffer_type)?;
         let Some(layer) = self.carrier(channel, stream)? else {
             return Ok(());
         };
