@@ -28,6 +28,16 @@ impl Bar {
     /// All three, in BAR order.
     pub const ALL: [Self; 3] = [Self::Config, Self::Vdma, Self::Access];
 
+    /// Its place in [`Self::ALL`].
+    #[must_use]
+    pub const fn position(self) -> usize {
+        match self {
+            Self::Config => 0,
+            Self::Vdma => 1,
+            Self::Access => 2,
+        }
+    }
+
     /// The BAR's index in config space: 0, 2 or 4 (each BAR is 64 bits wide).
     #[must_use]
     pub const fn index(self) -> u8 {

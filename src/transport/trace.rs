@@ -33,14 +33,6 @@ use crate::mem::HostMemory;
 use crate::spec::register::Bar;
 use crate::spec::register_at;
 
-const fn place(bar: Bar) -> usize {
-    match bar {
-        Bar::Config => 0,
-        Bar::Vdma => 1,
-        Bar::Access => 2,
-    }
-}
-
 /// A transport that passes everything on to another one, and logs, counts and records it.
 #[derive(Debug)]
 pub struct Tracer {

@@ -67,12 +67,7 @@ impl Registers {
     }
 
     fn place(&self, bar: Bar) -> &Place {
-        let [config, vdma, access] = &self.bars;
-        match bar {
-            Bar::Config => config,
-            Bar::Vdma => vdma,
-            Bar::Access => access,
-        }
+        &self.bars[bar.position()]
     }
 
     pub(super) fn region(&self, bar: Bar) -> Region {

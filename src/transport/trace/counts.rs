@@ -3,7 +3,7 @@
 use std::ops::Sub;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Access, place};
+use super::Access;
 use crate::spec::register::Bar;
 
 /// Accesses to one BAR.
@@ -108,8 +108,8 @@ impl Counters {
     /// Counts one access.
     pub(super) fn count(&self, access: &Access) {
         let counter = match access {
-            Access::Read { bar, .. } => &self.reads[place(*bar)],
-            Access::Write { bar, .. } => &self.writes[place(*bar)],
+            Access::Read { bar, .. } => &self.reads[bar.position()],
+            Access::Write { bar, .. } => &self.writes[bar.position()],
             Access::ConfigRead { .. } => &self.config_reads,
             Access::ConfigWrite { .. } | Access::Enable | Access::Quiesce => &self.config_writes,
             Access::Map { .. } => &self.maps,
@@ -124,8 +124,8 @@ impl Counters {
     pub(super) fn snapshot(&self) -> Counts {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let bar = |bar: Bar| BarCounts {
-            reads: get(&self.reads[place(bar)]),
-            writes: get(&self.writes[place(bar)]),
+            reads: get(&self.reads[bar.position()]),
+            writes: get(&self.writes[bar.position()]),
         };
         Counts {
             bar0: bar(Bar::Config),

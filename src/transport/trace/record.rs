@@ -378,7 +378,7 @@ impl Recording {
     }
 
     pub(super) fn region(&self, bar: Bar) -> Region {
-        self.header.regions[super::place(bar)]
+        self.header.regions[bar.position()]
     }
 }
 

@@ -57,11 +57,7 @@ pub(super) struct Device {
 
 impl Device {
     pub(super) fn bar_len(&self, bar: Bar) -> u32 {
-        self.bars[match bar {
-            Bar::Config => 0,
-            Bar::Vdma => 1,
-            Bar::Access => 2,
-        }]
+        self.bars[bar.position()]
     }
 }
 
