@@ -513,7 +513,9 @@ impl Maker {
         layer.transposed = false;
         layer.original_names.clear();
         layer.quantization = LayerQuantization::default();
-        let parts: Vec<MuxPart> = (0..self.random.between(1, 4))
+        // Four, each of two of two of two: 32 leaves, and more are refused.
+        let most = if boundary { 4 } else { 2 };
+        let parts: Vec<MuxPart> = (0..self.random.between(1, most))
             .map(|_| {
                 let mut part = if depth > 0 && self.random.chance(20) {
                     MuxPart::Mux(self.mux(networks, 0, false, depth - 1))
