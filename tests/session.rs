@@ -254,34 +254,47 @@ fn an_event_loop_sees_what_arrives() {
 
 #[test]
 fn launches_that_cross_with_a_close_do_not_hide_it() {
+    let deadline = soon();
     for polls in [false, true] {
-        let (bench, _device, soc) = open(Way::Local, "");
-        let session = soc.session(ECHO, &soon()).unwrap();
-        round(&session, 100);
-        session.set_polling(true);
-        // The close's interrupt, so that this side launches before it knows.
-        bench.chip.add_fault(Fault::LoseInterrupt);
-        let before = bench.chip.counters().interrupts_raised;
-        session.send(&[0xff; 8], &soon()).unwrap();
-        let deadline = soon();
-        while bench.chip.counters().interrupts_raised == before {
-            assert!(!deadline.expired(), "the chip did not close");
-            std::thread::yield_now();
+        while !crosses_with_a_close(polls) {
+            assert!(!deadline.expired(), "the close was always known first");
         }
-        session.set_polling(polls);
-        let buffer = session.buffer(64, Direction::FromDevice).unwrap();
-        session.post_read(buffer, 64).unwrap();
-        let buffer = session.buffer(64, Direction::ToDevice).unwrap();
-        session.write(buffer, 64).unwrap();
-        let error = session.wait_read(&soon()).unwrap_err();
-        assert!(
-            matches!(error, SessionError::Over(Cause::ClosedByPeer)),
-            "polls: {polls}: {error}"
-        );
-        let [written, read] = session.close().unwrap();
-        assert_eq!([written.len(), read.len()], [1, 1]);
-        bench.assert_no_complaints();
     }
+}
+
+/// Whether this side launched before it knew of the close.
+fn crosses_with_a_close(polls: bool) -> bool {
+    let (bench, _device, soc) = open(Way::Local, "");
+    let session = soc.session(ECHO, &soon()).unwrap();
+    round(&session, 100);
+    session.set_polling(true);
+    // The close's interrupt, so that this side knows only if it still looks for what was before.
+    bench.chip.add_fault(Fault::LoseInterrupt);
+    let before = bench.chip.counters().interrupts_raised;
+    session.send(&[0xff; 8], &soon()).unwrap();
+    let deadline = soon();
+    while bench.chip.counters().interrupts_raised == before {
+        assert!(!deadline.expired(), "the chip did not close");
+        std::thread::yield_now();
+    }
+    session.set_polling(polls);
+    let buffer = session.buffer(64, Direction::FromDevice).unwrap();
+    let posted = session.post_read(buffer, 64);
+    let buffer = session.buffer(64, Direction::ToDevice).unwrap();
+    if let Err(refused) = posted.and_then(|_| session.write(buffer, 64)) {
+        let reason = refused.reason.downcast_ref();
+        assert!(matches!(reason, Some(Cause::ClosedByPeer)), "{refused}");
+        return false;
+    }
+    let error = session.wait_read(&soon()).unwrap_err();
+    assert!(
+        matches!(error, SessionError::Over(Cause::ClosedByPeer)),
+        "polls: {polls}: {error}"
+    );
+    let [written, read] = session.close().unwrap();
+    assert_eq!([written.len(), read.len()], [1, 1]);
+    bench.assert_no_complaints();
+    true
 }
 
 #[test]
